@@ -1,0 +1,3 @@
+//! Devices made with OpenHDV.
+
+pub mod sensor;

@@ -1,0 +1,3 @@
+//! The sensor, the tutorial device.
+
+pub mod registers;

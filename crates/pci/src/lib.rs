@@ -1,0 +1,2 @@
+//! OpenHDV.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! OpenHDV.
+fn main() {}
