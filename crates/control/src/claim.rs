@@ -1,0 +1,344 @@
+//! Claiming a path for a listening socket: a stale one is replaced, a live one refused.
+//!
+//! What is served on the socket is the caller's business.
+
+use std::io;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, statat, unlinkat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use thiserror::Error;
+
+use crate::lock::{CompanionLock, FileId, LockError, Owner};
+use crate::peer::PeerCredentials;
+
+/// Longest path of a Unix socket, in bytes (`sun_path` of `unix(7)`, without the final NUL).
+pub const SOCKET_PATH_LIMIT: usize = 107;
+
+/// Connections the kernel keeps until they are accepted.
+const BACKLOG: i32 = 128;
+/// How long a held lock may turn out to be only that of a process that looks for dead ones.
+const LOOKER_PATIENCE: Duration = Duration::from_millis(200);
+/// How long to pause between two looks at a held lock.
+const LOOKER_PAUSE: Duration = Duration::from_millis(5);
+
+/// A socket path that is this process's until the claim is dropped.
+///
+/// A companion file `<path>.hdv-lock` carries the lock that tells a living owner from a dead
+/// one. Dropping the claim removes the socket, if it is still the one that was bound, and the
+/// companion; what SIGKILL leaves behind is replaced by the next claim on the path.
+#[derive(Debug)]
+pub struct SocketClaim {
+    path: PathBuf,
+    id: FileId,
+    owner: Owner,
+    // Taken out on drop only.
+    lock: Option<CompanionLock>,
+}
+
+/// A socket path that cannot be claimed.
+#[derive(Debug, Error)]
+pub enum BindError {
+    /// The path does not fit into a socket address.
+    #[error("the socket path {} is {length} bytes long; the kernel takes at most {SOCKET_PATH_LIMIT}: choose a shorter path, such as one in /tmp", path.display())]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A process listens there.
+    #[error("{} is in use by {}: end it, or choose another path", path.display(), process(*pid))]
+    InUse {
+        /// The path.
+        path: PathBuf,
+        /// The process, if it is known.
+        pid: Option<u32>,
+    },
+    /// The path exists and is not a socket.
+    #[error("{} exists and is not a socket; it was left alone: remove it, or choose another path", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file has the name of the companion file.
+    #[error("{} exists and is not a lock file of OpenHDV; it was left alone: remove it, or choose another socket path", path.display())]
+    LockNameTaken {
+        /// The companion's path.
+        path: PathBuf,
+    },
+    /// The kernel refused.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+fn process(pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) if pid == std::process::id() => format!("this process ({pid})"),
+        Some(pid) => match process_name(pid) {
+            Some(name) => format!("process {pid} ({name})"),
+            None => format!("process {pid}"),
+        },
+        None => "another process".to_owned(),
+    }
+}
+
+/// The command name of a process, if it can be read.
+fn process_name(pid: u32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// What is found at a socket's path.
+enum Found {
+    Nothing,
+    Stale,
+    Live(Option<u32>),
+    NotASocket,
+}
+
+impl SocketClaim {
+    /// Binds and listens on `path`, with mode 0600.
+    ///
+    /// A socket that nobody listens on is replaced. Of several processes that do this at once
+    /// exactly one wins.
+    ///
+    /// # Errors
+    /// The path is too long, taken by a living process or by something that is not a socket,
+    /// or the kernel refused.
+    pub fn bind(path: &Path) -> Result<(UnixListener, Self), BindError> {
+        let failed = |action, errno: Errno| BindError::Io {
+            action,
+            path: path.to_owned(),
+            source: errno.into(),
+        };
+        // Checked as given: a relative path may be short where its absolute form is not.
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_LIMIT {
+            return Err(BindError::PathTooLong {
+                path: path.to_owned(),
+                length,
+            });
+        }
+        // An empty path would bind a name of the kernel's choice.
+        if path.file_name().is_none() {
+            return Err(failed("bind the socket", Errno::INVAL));
+        }
+        let mut lock = take_patiently(path)?;
+
+        let refused = match look(path) {
+            Ok(Found::Nothing) => None,
+            Ok(Found::Stale) => {
+                tracing::info!(path = %path.display(), "replacing a stale socket");
+                unlinkat(CWD, path, AtFlags::empty())
+                    .err()
+                    .map(|errno| failed("remove the stale socket", errno))
+            }
+            Ok(Found::Live(pid)) => Some(BindError::InUse {
+                path: path.to_owned(),
+                pid,
+            }),
+            Ok(Found::NotASocket) => Some(BindError::NotASocket {
+                path: path.to_owned(),
+            }),
+            Err(errno) => Some(failed("look at the socket", errno)),
+        };
+        if let Some(error) = refused {
+            lock.remove();
+            return Err(error);
+        }
+
+        let owner = Owner {
+            pid: Some(std::process::id()),
+            sockets: Vec::new(),
+        };
+        let bound = lock
+            .write(&owner)
+            .map_err(|source| BindError::Io {
+                action: "write the lock file of",
+                path: path.to_owned(),
+                source,
+            })
+            .and_then(|()| bind_private(path).map_err(|errno| failed("bind the socket", errno)));
+        let (listener, id) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                lock.remove();
+                return Err(error);
+            }
+        };
+        // Absolute, because the process may change its directory before it drops the claim.
+        let claim = Self {
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+            id,
+            owner,
+            lock: Some(lock),
+        };
+        Ok((listener, claim))
+    }
+
+    /// The claimed path, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes in the companion file which further sockets this process has.
+    pub(crate) fn set_sockets(&mut self, sockets: Vec<PathBuf>) -> io::Result<()> {
+        self.owner.sockets = sockets;
+        match &mut self.lock {
+            Some(lock) => lock.write(&self.owner),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for SocketClaim {
+    fn drop(&mut self) {
+        match statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileId::of(&stat) == self.id => {
+                if let Err(errno) = unlinkat(CWD, &self.path, AtFlags::empty()) {
+                    tracing::warn!(path = %self.path.display(), %errno, "cannot remove a socket");
+                }
+            }
+            Ok(_) => tracing::warn!(
+                path = %self.path.display(),
+                "the socket was replaced by somebody else; it is left alone"
+            ),
+            Err(errno) => {
+                tracing::debug!(path = %self.path.display(), %errno, "the socket is gone already");
+            }
+        }
+        if let Some(lock) = self.lock.take() {
+            lock.remove();
+        }
+    }
+}
+
+/// Removes the socket at `path` with its companion file if its owner is dead.
+///
+/// Returns whether the path is free of a claim now. What no claim was ever made on is left
+/// alone.
+pub fn remove_if_dead(path: &Path) -> bool {
+    clear(path).is_some()
+}
+
+/// Removes a dead claim and returns what its owner had noted; `None` if it lives or cannot
+/// be told.
+pub(crate) fn clear(path: &Path) -> Option<Owner> {
+    let mut lock = match CompanionLock::take(path, false) {
+        Ok(lock) => lock,
+        Err(LockError::Missing) => return Some(Owner::default()),
+        Err(LockError::Held(_) | LockError::NotACompanion) => return None,
+        Err(LockError::Io(error)) => {
+            tracing::debug!(path = %path.display(), %error, "cannot look at a lock file");
+            return None;
+        }
+    };
+    let owner = lock.read().unwrap_or_default();
+    match look(path) {
+        Ok(Found::Stale) => {
+            tracing::info!(path = %path.display(), "removing the socket of a dead process");
+            if let Err(errno) = unlinkat(CWD, path, AtFlags::empty()) {
+                // The companion stays, so that a later try finds the socket again.
+                tracing::warn!(path = %path.display(), %errno, "cannot remove a stale socket");
+                return None;
+            }
+        }
+        Ok(Found::Nothing | Found::NotASocket) => {}
+        Ok(Found::Live(_)) | Err(_) => return None,
+    }
+    lock.remove();
+    Some(owner)
+}
+
+/// Takes the companion's lock for a starter, who must not be turned away by somebody who only
+/// looks whether the owner is dead.
+fn take_patiently(path: &Path) -> Result<CompanionLock, BindError> {
+    let deadline = Instant::now() + LOOKER_PATIENCE;
+    loop {
+        match CompanionLock::take(path, true) {
+            Ok(lock) => return Ok(lock),
+            Err(LockError::Held(_)) if Instant::now() < deadline => thread::sleep(LOOKER_PAUSE),
+            Err(LockError::Held(owner)) => {
+                return Err(BindError::InUse {
+                    path: path.to_owned(),
+                    pid: owner.pid,
+                });
+            }
+            Err(LockError::NotACompanion) => {
+                return Err(BindError::LockNameTaken {
+                    path: CompanionLock::path_for(path),
+                });
+            }
+            Err(LockError::Missing) => {}
+            Err(LockError::Io(source)) => {
+                return Err(BindError::Io {
+                    action: "lock",
+                    path: CompanionLock::path_for(path),
+                    source,
+                });
+            }
+        }
+    }
+}
+
+/// Looks at what is at `path`; a socket is tried with a connection, because a server that is
+/// not of OpenHDV has no companion file.
+fn look(path: &Path) -> Result<Found, Errno> {
+    match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {}
+        Ok(_) => return Ok(Found::NotASocket),
+        Err(Errno::NOENT) => return Ok(Found::Nothing),
+        Err(errno) => return Err(errno),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    match connect(&probe, &SocketAddrUnix::new(path)?) {
+        Ok(()) => {
+            let pid = PeerCredentials::of(&probe).ok().and_then(|peer| peer.pid);
+            Ok(Found::Live(pid))
+        }
+        Err(Errno::CONNREFUSED) => Ok(Found::Stale),
+        Err(Errno::NOENT) => Ok(Found::Nothing),
+        // Its backlog is full, or it is a socket of another type: there is somebody.
+        Err(Errno::AGAIN | Errno::PROTOTYPE) => Ok(Found::Live(None)),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn bind_private(path: &Path) -> Result<(UnixListener, FileId), Errno> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // Linux gives the file the mode of the socket: there is no moment at which it is open to
+    // others, and the process's umask stays as it is.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    let ready = listen(&socket, BACKLOG)
+        .and_then(|()| statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW))
+        .map(|stat| FileId::of(&stat));
+    match ready {
+        Ok(id) => Ok((socket.into(), id)),
+        Err(errno) => {
+            let _ = unlinkat(CWD, path, AtFlags::empty());
+            Err(errno)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The asking end of a control socket.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::peer::PeerCredentials;
+use crate::registry::ControlError;
+use crate::wire::{self, LENGTH_SIZE, Request, Response, WireError};
+
+/// How long a server may take to accept, and to answer a call.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A control socket that cannot be reached.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// Nobody listens, or the kernel refused.
+    #[error("cannot connect to the control socket {}: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The server is another user's.
+    #[error("the control socket {} is served by user {uid}; it must be this user or root", path.display())]
+    Foreign {
+        /// The socket.
+        path: PathBuf,
+        /// The server's user id.
+        uid: u32,
+    },
+}
+
+/// A call without a result.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// The command failed.
+    #[error(transparent)]
+    Command(#[from] ControlError),
+    /// The server's message, or the request, breaks the rules.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The server did not answer in time.
+    #[error("the control socket {} gave no answer within {} seconds; its process may be stopped", path.display(), PATIENCE.as_secs())]
+    TimedOut {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The connection broke.
+    #[error("the connection to the control socket {} broke: {source}", path.display())]
+    Io {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+/// A connection to a control socket.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    path: PathBuf,
+    peer: PeerCredentials,
+}
+
+impl Client {
+    /// Connects, and checks that the server is this user's or root's. Root may reach anybody's.
+    ///
+    /// # Errors
+    /// Nobody listens there, the path is no socket or too long, or the server is another
+    /// user's.
+    pub fn connect(path: &Path) -> Result<Self, ConnectError> {
+        let failed = |source| ConnectError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let stream = open(path).map_err(failed)?;
+        let peer = PeerCredentials::of(&stream).map_err(failed)?;
+        if !peer.is_trusted() && !rustix::process::geteuid().is_root() {
+            return Err(ConnectError::Foreign {
+                path: path.to_owned(),
+                uid: peer.uid,
+            });
+        }
+        Ok(Self {
+            stream,
+            path: path.to_owned(),
+            peer,
+        })
+    }
+
+    /// The process that serves the socket.
+    #[must_use]
+    pub fn peer(&self) -> PeerCredentials {
+        self.peer
+    }
+
+    /// Calls a command and waits for its answer, a few seconds at most. After any error but
+    /// [`CallError::Command`] the connection is of no further use.
+    ///
+    /// # Errors
+    /// The command failed, the server did not answer in time, or the connection broke.
+    pub fn call(&mut self, command: &str, args: &Value) -> Result<Value, CallError> {
+        let frame = wire::encode(&Request {
+            command: command.to_owned(),
+            args: args.clone(),
+        })?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut rest = frame.as_slice();
+        while !rest.is_empty() {
+            self.limit(deadline)?;
+            match self.stream.write(rest) {
+                Ok(0) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
+                Ok(count) => rest = &rest[count..],
+                Err(error) => self.retry(error)?,
+            }
+        }
+        let mut bytes = vec![0; LENGTH_SIZE];
+        self.receive(&mut bytes, deadline)?;
+        let size = wire::frame_size(&bytes)?.unwrap_or(LENGTH_SIZE);
+        let mut body = vec![0; size - LENGTH_SIZE];
+        self.receive(&mut body, deadline)?;
+        match serde_json::from_slice(&body).map_err(WireError::from)? {
+            Response::Ok(value) => Ok(value),
+            Response::Error(error) => Err(error.into()),
+        }
+    }
+
+    fn receive(&mut self, mut rest: &mut [u8], deadline: Instant) -> Result<(), CallError> {
+        while !rest.is_empty() {
+            self.limit(deadline)?;
+            match self.stream.read(rest) {
+                Ok(0) => return Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => rest = &mut rest[count..],
+                Err(error) => self.retry(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the stream's time-outs to what is left until the deadline.
+    fn limit(&self, deadline: Instant) -> Result<(), CallError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(CallError::TimedOut {
+                path: self.path.clone(),
+            });
+        }
+        self.stream
+            .set_read_timeout(Some(left))
+            .and_then(|()| self.stream.set_write_timeout(Some(left)))
+            .map_err(|error| self.broken(error))
+    }
+
+    /// Passes over what only means "again"; the deadline is looked at before the next try.
+    fn retry(&self, error: io::Error) -> Result<(), CallError> {
+        match error.kind() {
+            io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => Ok(()),
+            _ => Err(self.broken(error)),
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> CallError {
+        CallError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // It bounds connect, too, which waits while the server's backlog is full.
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
+}

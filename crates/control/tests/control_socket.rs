@@ -1,0 +1,255 @@
+//! A control server against good and bad clients, over real sockets.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hdv_control::{
+    CallError, Client, ConnectError, ControlError, ControlServer, ErrorKind, MESSAGE_LIMIT,
+    Registry, RuntimeDirectory,
+};
+use serde_json::{Value, json};
+
+/// Longest wait for something that must happen.
+const GENEROUS: Duration = Duration::from_secs(60);
+
+struct Fixture {
+    _parent: tempfile::TempDir,
+    directory: RuntimeDirectory,
+    server: ControlServer,
+}
+
+fn start() -> Fixture {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+    let registry = Registry::new();
+    registry.register("echo", Ok).unwrap();
+    registry
+        .register("fail", |_| Err(ControlError::not_found("no device 7 here")))
+        .unwrap();
+    registry
+        .register("repeat", |count| {
+            let count = count.as_u64().and_then(|count| usize::try_from(count).ok());
+            let count = count.ok_or_else(|| ControlError::bad_arguments("a count is needed"))?;
+            Ok("x".repeat(count).into())
+        })
+        .unwrap();
+    let server = ControlServer::start(&directory, registry).unwrap();
+    Fixture {
+        _parent: parent,
+        directory,
+        server,
+    }
+}
+
+fn raw(fixture: &Fixture) -> UnixStream {
+    let stream = UnixStream::connect(fixture.server.path()).unwrap();
+    stream.set_read_timeout(Some(GENEROUS)).unwrap();
+    stream
+}
+
+fn frame(body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap();
+    [&length.to_le_bytes(), body].concat()
+}
+
+fn read_frame(stream: &mut UnixStream) -> Value {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut body = vec![0; usize::try_from(u32::from_le_bytes(length)).unwrap()];
+    stream.read_exact(&mut body).unwrap();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[test]
+fn several_calls_go_over_one_connection() {
+    let fixture = start();
+    let mut client = Client::connect(&fixture.server.path()).unwrap();
+    for number in 0..100 {
+        assert_eq!(
+            client.call("echo", &json!([number])).unwrap(),
+            json!([number])
+        );
+    }
+    match client.call("fail", &Value::Null) {
+        Err(CallError::Command(error)) => {
+            assert_eq!(error.kind, ErrorKind::NotFound);
+            assert_eq!(error.message, "no device 7 here");
+        }
+        other => panic!("{other:?}"),
+    }
+    match client.call("nonsense", &Value::Null) {
+        Err(CallError::Command(error)) => {
+            assert_eq!(error.kind, ErrorKind::UnknownCommand);
+            assert!(error.message.contains("echo, fail, repeat"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(client.call("echo", &json!(1)).unwrap(), 1);
+}
+
+#[test]
+fn large_messages_pass_and_too_large_answers_are_errors() {
+    let fixture = start();
+    let mut client = Client::connect(&fixture.server.path()).unwrap();
+    let text: Value = "y".repeat(MESSAGE_LIMIT / 2).into();
+    assert_eq!(client.call("echo", &text).unwrap(), text);
+    match client.call("repeat", &MESSAGE_LIMIT.into()) {
+        Err(CallError::Command(error)) => assert_eq!(error.kind, ErrorKind::Internal),
+        other => panic!("{other:?}"),
+    }
+    let too_large: Value = "z".repeat(MESSAGE_LIMIT).into();
+    assert!(matches!(
+        client.call("echo", &too_large),
+        Err(CallError::Wire(_))
+    ));
+    assert_eq!(client.call("echo", &json!("after")).unwrap(), "after");
+}
+
+#[test]
+fn the_socket_is_private_and_leaves_with_the_server() {
+    let fixture = start();
+    let path = fixture.server.path();
+    let hosts = fixture.directory.path().join("hosts");
+    assert_eq!(path, hosts.join(format!("{}.sock", std::process::id())));
+    let mode = std::fs::symlink_metadata(&path)
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    let second = ControlServer::start(&fixture.directory, Registry::new()).unwrap();
+    assert_eq!(fixture.directory.hosts().unwrap().len(), 2);
+    drop(second);
+    drop(fixture.server);
+    assert_eq!(std::fs::read_dir(hosts).unwrap().count(), 0);
+    assert_eq!(fixture.directory.hosts().unwrap(), []);
+    assert!(matches!(
+        Client::connect(&path),
+        Err(ConnectError::Io { .. })
+    ));
+}
+
+#[test]
+fn malformed_requests_get_an_error_and_the_connection_goes_on() {
+    let fixture = start();
+    let mut stream = raw(&fixture);
+    let bodies: [&[u8]; 6] = [
+        b"",
+        b"{",
+        b"[1,2]",
+        b"{\"args\":1}",
+        b"{\"command\":\"echo\",\"args\":1,\"more\":2}",
+        b"\xff\xfe",
+    ];
+    for body in bodies {
+        stream.write_all(&frame(body)).unwrap();
+        assert_eq!(read_frame(&mut stream)["error"]["kind"], "bad-arguments");
+    }
+    let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+    stream.write_all(&frame(&deep)).unwrap();
+    assert_eq!(read_frame(&mut stream)["error"]["kind"], "bad-arguments");
+    stream
+        .write_all(&frame(br#"{"command":"echo","args":5}"#))
+        .unwrap();
+    assert_eq!(read_frame(&mut stream)["ok"], 5);
+}
+
+#[test]
+fn an_oversized_length_costs_that_connection_only() {
+    let fixture = start();
+    let mut stream = raw(&fixture);
+    stream.write_all(&u32::MAX.to_le_bytes()).unwrap();
+    assert_eq!(read_frame(&mut stream)["error"]["kind"], "bad-arguments");
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    let mut client = Client::connect(&fixture.server.path()).unwrap();
+    assert_eq!(client.call("echo", &json!(1)).unwrap(), 1);
+}
+
+#[test]
+fn silent_slow_and_unreading_clients_hold_nobody_up() {
+    let fixture = start();
+    let silent = raw(&fixture);
+    let mut partial = raw(&fixture);
+    partial.write_all(&frame(b"{\"command\"")[..9]).unwrap();
+    let mut unreading = raw(&fixture);
+    let request = format!(r#"{{"command":"repeat","args":{}}}"#, MESSAGE_LIMIT / 2);
+    unreading.write_all(&frame(request.as_bytes())).unwrap();
+
+    let start = Instant::now();
+    let mut client = Client::connect(&fixture.server.path()).unwrap();
+    assert_eq!(client.call("echo", &json!(1)).unwrap(), 1);
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    drop((silent, partial, unreading));
+}
+
+#[test]
+fn a_hundred_silent_connections_are_turned_out_in_time() {
+    let fixture = start();
+    let mut silent: Vec<_> = (0..100).map(|_| raw(&fixture)).collect();
+    // The first ones are ended by the server, not by this test.
+    assert_eq!(silent[0].read(&mut [0]).unwrap(), 0);
+    drop(silent);
+    let mut client = Client::connect(&fixture.server.path()).unwrap();
+    assert_eq!(client.call("echo", &json!(1)).unwrap(), 1);
+}
+
+#[test]
+fn dropping_the_server_does_not_wait_for_its_clients() {
+    let fixture = start();
+    let mut stream = raw(&fixture);
+    stream.write_all(&[1]).unwrap();
+    let start = Instant::now();
+    drop(fixture.server);
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        start.elapsed()
+    );
+    // An end or a reset, depending on whether the byte had been read.
+    assert!(!matches!(stream.read(&mut [0]), Ok(1..)));
+}
+
+#[test]
+fn a_command_may_drop_its_own_server() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+    let registry = Registry::new();
+    let slot = std::sync::Arc::new(std::sync::Mutex::new(None::<ControlServer>));
+    let inner = std::sync::Arc::clone(&slot);
+    registry
+        .register("end", move |_| {
+            drop(inner.lock().unwrap().take());
+            Ok("bye".into())
+        })
+        .unwrap();
+    let server = ControlServer::start(&directory, registry).unwrap();
+    let path = server.path();
+    *slot.lock().unwrap() = Some(server);
+    let mut client = Client::connect(&path).unwrap();
+    assert_eq!(client.call("end", &Value::Null).unwrap(), "bye");
+    assert!(!path.exists());
+}
+
+#[test]
+fn foreign_files_in_the_directory_are_passed_over() {
+    let fixture = start();
+    let hosts = fixture.directory.path().join("hosts");
+    let odd: Vec<PathBuf> = ["README", "x.sock.hdv-lock", "12.sock.hdv-lock", "13.sock"]
+        .iter()
+        .map(|name| hosts.join(name))
+        .collect();
+    for path in &odd {
+        std::fs::write(path, "not of OpenHDV").unwrap();
+    }
+    let found = fixture.directory.hosts().unwrap();
+    assert!(found.iter().any(|host| host.path == fixture.server.path()));
+    for path in &odd {
+        assert_eq!(std::fs::read(path).unwrap(), b"not of OpenHDV");
+    }
+}
