@@ -233,19 +233,31 @@ impl Drop for SocketClaim {
 /// Returns whether the path is free of a claim now. What no claim was ever made on is left
 /// alone.
 pub fn remove_if_dead(path: &Path) -> bool {
-    clear(path).is_some()
+    matches!(clear(path), Cleared::Dead(_) | Cleared::Unclaimed)
 }
 
-/// Removes a dead claim and returns what its owner had noted; `None` if it lives or cannot
-/// be told.
-pub(crate) fn clear(path: &Path) -> Option<Owner> {
+/// What became of a claim that was looked at.
+pub(crate) enum Cleared {
+    /// There is no claim.
+    Unclaimed,
+    /// Its owner was dead; it is gone. This is what the owner had noted.
+    Dead(Owner),
+    /// Its owner lives.
+    Living,
+    /// It cannot be told, or not be removed.
+    Unknown,
+}
+
+/// Removes a claim whose owner is dead.
+pub(crate) fn clear(path: &Path) -> Cleared {
     let mut lock = match CompanionLock::take(path, false) {
         Ok(lock) => lock,
-        Err(LockError::Missing) => return Some(Owner::default()),
-        Err(LockError::Held(_) | LockError::NotACompanion) => return None,
+        Err(LockError::Missing) => return Cleared::Unclaimed,
+        Err(LockError::Held(_)) => return Cleared::Living,
+        Err(LockError::NotACompanion) => return Cleared::Unknown,
         Err(LockError::Io(error)) => {
             tracing::debug!(path = %path.display(), %error, "cannot look at a lock file");
-            return None;
+            return Cleared::Unknown;
         }
     };
     let owner = lock.read().unwrap_or_default();
@@ -255,14 +267,14 @@ pub(crate) fn clear(path: &Path) -> Option<Owner> {
             if let Err(errno) = unlinkat(CWD, path, AtFlags::empty()) {
                 // The companion stays, so that a later try finds the socket again.
                 tracing::warn!(path = %path.display(), %errno, "cannot remove a stale socket");
-                return None;
+                return Cleared::Unknown;
             }
         }
         Ok(Found::Nothing | Found::NotASocket) => {}
-        Ok(Found::Live(_)) | Err(_) => return None,
+        Ok(Found::Live(_)) | Err(_) => return Cleared::Unknown,
     }
     lock.remove();
-    Some(owner)
+    Cleared::Dead(owner)
 }
 
 /// Takes the companion's lock for a starter, who must not be turned away by somebody who only

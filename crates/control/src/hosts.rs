@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::claim::{clear, remove_if_dead};
+use crate::claim::{Cleared, clear, remove_if_dead};
 use crate::lock::CompanionLock;
 use crate::runtime_directory::{RuntimeDirectory, RuntimeDirectoryError};
 
@@ -50,12 +50,13 @@ impl RuntimeDirectory {
                 continue;
             };
             match clear(&path) {
-                None => hosts.push(HostEntry { pid, path }),
-                Some(owner) => {
+                Cleared::Living => hosts.push(HostEntry { pid, path }),
+                Cleared::Dead(owner) => {
                     for socket in owner.sockets {
                         remove_if_dead(&socket);
                     }
                 }
+                Cleared::Unclaimed | Cleared::Unknown => {}
             }
         }
         hosts.sort_by(|a, b| (a.pid, &a.path).cmp(&(b.pid, &b.path)));

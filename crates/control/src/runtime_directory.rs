@@ -83,35 +83,7 @@ impl RuntimeDirectory {
     /// The directory is there and not private to this user, or it cannot be made.
     pub fn locate() -> Result<Self, RuntimeDirectoryError> {
         let user = geteuid().as_raw();
-        Self::locate_in(std::env::var_os("XDG_RUNTIME_DIR"), user)
-    }
-
-    fn locate_in(xdg: Option<OsString>, user: u32) -> Result<Self, RuntimeDirectoryError> {
-        let mut parents = Vec::new();
-        // The XDG specification: a relative path is to be ignored.
-        parents.extend(xdg.map(PathBuf::from).filter(|path| path.is_absolute()));
-        parents.push(PathBuf::from(format!("/run/user/{user}")));
-        if user == 0 {
-            parents.push(PathBuf::from("/run"));
-        }
-        for parent in parents {
-            match rustix::fs::stat(&parent) {
-                Ok(stat) if is_directory(&stat) && stat.st_uid == user => {
-                    return Self::at(&parent.join("openhdv"));
-                }
-                Ok(stat) => tracing::debug!(
-                    parent = %parent.display(),
-                    owner = stat.st_uid,
-                    "no place for the runtime directory: not a directory of this user"
-                ),
-                Err(errno) => tracing::debug!(
-                    parent = %parent.display(),
-                    %errno,
-                    "no place for the runtime directory"
-                ),
-            }
-        }
-        Self::at(Path::new(&format!("/tmp/openhdv-{user}")))
+        Self::at(&place(std::env::var_os("XDG_RUNTIME_DIR"), user))
     }
 
     /// Takes `path` for the runtime directory and makes it (not its parents) if need be.
@@ -146,6 +118,35 @@ impl RuntimeDirectory {
         make_private(&path)?;
         Ok(path)
     }
+}
+
+/// Where the runtime directory of `user` belongs.
+fn place(xdg: Option<OsString>, user: u32) -> PathBuf {
+    let mut parents = Vec::new();
+    // The XDG specification: a relative path is to be ignored.
+    parents.extend(xdg.map(PathBuf::from).filter(|path| path.is_absolute()));
+    parents.push(PathBuf::from(format!("/run/user/{user}")));
+    if user == 0 {
+        parents.push(PathBuf::from("/run"));
+    }
+    for parent in parents {
+        match rustix::fs::stat(&parent) {
+            Ok(stat) if is_directory(&stat) && stat.st_uid == user => {
+                return parent.join("openhdv");
+            }
+            Ok(stat) => tracing::debug!(
+                parent = %parent.display(),
+                owner = stat.st_uid,
+                "no place for the runtime directory: not a directory of this user"
+            ),
+            Err(errno) => tracing::debug!(
+                parent = %parent.display(),
+                %errno,
+                "no place for the runtime directory"
+            ),
+        }
+    }
+    PathBuf::from(format!("/tmp/openhdv-{user}"))
 }
 
 /// Makes the directory if it is missing, and checks what is there then.
@@ -225,11 +226,11 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let user = geteuid().as_raw();
         let xdg = Some(parent.path().as_os_str().to_owned());
-        let first = RuntimeDirectory::locate_in(xdg.clone(), user).unwrap();
+        let first = RuntimeDirectory::at(&place(xdg.clone(), user)).unwrap();
         assert_eq!(first.path(), parent.path().join("openhdv"));
         let mode = fs::metadata(first.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o700);
-        assert_eq!(RuntimeDirectory::locate_in(xdg, user).unwrap(), first);
+        assert_eq!(RuntimeDirectory::at(&place(xdg, user)).unwrap(), first);
     }
 
     #[test]
@@ -290,9 +291,9 @@ mod tests {
     fn a_relative_or_missing_xdg_directory_is_passed_over() {
         let user = geteuid().as_raw();
         for xdg in ["relative/path", "/nonexistent/openhdv-test"] {
-            let found = RuntimeDirectory::locate_in(Some(xdg.into()), user).unwrap();
-            assert!(!found.path().starts_with(xdg), "{found:?}");
-            assert!(found.path().is_absolute());
+            let found = place(Some(xdg.into()), user);
+            assert!(!found.starts_with(xdg), "{found:?}");
+            assert!(found.is_absolute());
         }
     }
 }

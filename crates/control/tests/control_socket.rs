@@ -248,7 +248,8 @@ fn foreign_files_in_the_directory_are_passed_over() {
         std::fs::write(path, "not of OpenHDV").unwrap();
     }
     let found = fixture.directory.hosts().unwrap();
-    assert!(found.iter().any(|host| host.path == fixture.server.path()));
+    let paths: Vec<_> = found.into_iter().map(|host| host.path).collect();
+    assert_eq!(paths, [fixture.server.path()]);
     for path in &odd {
         assert_eq!(std::fs::read(path).unwrap(), b"not of OpenHDV");
     }
