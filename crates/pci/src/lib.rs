@@ -1,2 +1,71 @@
-//! OpenHDV.
+//! A PCI function's config space, BARs, capabilities and MSI-X table as pure data: values in,
+//! values out, no I/O and no threads.
+//!
+//! Describe a function with [`ConfigSpace::builder`]; then pass on what software on the bus reads
+//! and writes, and act on the [`Effects`] of the writes. Facts of the standard are in [`spec`].
+//!
+//! ```
+//! use hdv_pci::{
+//!     Bar, BarIndex, BarOffset, ClassCode, ConfigSpace, Effects, Identity, Msix, PciExpress,
+//! };
+//!
+//! let identity = Identity {
+//!     vendor_id: 0x4f48,
+//!     device_id: 0x0001,
+//!     revision_id: 1,
+//!     class: ClassCode::from_u24(0x11_8000),
+//!     subsystem_vendor_id: 0x4f48,
+//!     subsystem_id: 0x0001,
+//! };
+//! let bar = BarIndex::BAR0;
+//! let mut config = ConfigSpace::builder(identity)
+//!     .bar(bar, Bar::memory64(4096))
+//!     .capability(PciExpress::endpoint())
+//!     .capability(Msix::new(3, BarOffset::new(bar, 0x800), BarOffset::new(bar, 0xc00)))
+//!     .build()?;
+//!
+//! // A guest sizes the BAR, places it and enables memory accesses.
+//! assert_eq!(config.write(0x10, &[0xff; 8]), Effects::BAR);
+//! let mut sizes = [0; 8];
+//! config.read(0x10, &mut sizes);
+//! assert_eq!(u64::from_le_bytes(sizes), !0xfff | 0b100);
+//! assert_eq!(config.write(0x10, &0x1_8000_0000_u64.to_le_bytes()), Effects::BAR);
+//! assert_eq!(config.write(0x04, &[0x02, 0x00]), Effects::COMMAND);
+//! assert_eq!(config.bar_address(bar), Some(0x1_8000_0000));
+//!
+//! // It enables MSI-X.
+//! let msix = config.capability(hdv_pci::spec::capability_id::MSIX).expect("declared above");
+//! assert_eq!(config.write(msix + 2, &[0x00, 0x80]), Effects::MSIX);
+//! assert!(config.msix().is_some_and(|msix| msix.enabled && msix.vectors == 3));
+//!
+//! config.reset();
+//! assert_eq!(config.bar_address(bar), Some(0));
+//! # Ok::<(), hdv_pci::ConfigError>(())
+//! ```
 #![forbid(unsafe_code)]
+
+mod bar;
+mod builder;
+pub mod capability;
+mod config_space;
+mod effects;
+mod error;
+mod identity;
+mod msix_table;
+mod registers;
+pub mod spec;
+
+pub use bar::{Bar, BarIndex, BarIndexError, BarKind};
+pub use builder::ConfigSpaceBuilder;
+pub use capability::{
+    BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,
+    MsiView, Msix, MsixView, PciExpress, PowerManagement, ResizableBar, VendorSpecific,
+};
+pub use config_space::ConfigSpace;
+pub use effects::Effects;
+pub use error::ConfigError;
+pub use identity::{ClassCode, Identity};
+pub use msix_table::{MsixEntry, MsixTable};
+pub use registers::Field;
+pub use spec::header::{Command, Status};
+pub use spec::power::PowerState;

@@ -1,0 +1,287 @@
+//! Base address registers: what a BAR is, and the six registers' state.
+
+use std::fmt;
+
+use crate::error::ConfigError;
+use crate::registers::{Field, Registers};
+use crate::spec::header;
+
+/// Number of base address registers of a type 0 function.
+pub(crate) const BAR_COUNT: usize = header::BAR_COUNT as usize;
+
+/// The index of a base address register, 0 to 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BarIndex(u8);
+
+/// An index that no base address register has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("BAR index {0} is not 0 to 5")]
+pub struct BarIndexError(pub u64);
+
+impl BarIndex {
+    /// BAR 0.
+    pub const BAR0: Self = Self(0);
+    /// BAR 1.
+    pub const BAR1: Self = Self(1);
+    /// BAR 2.
+    pub const BAR2: Self = Self(2);
+    /// BAR 3.
+    pub const BAR3: Self = Self(3);
+    /// BAR 4.
+    pub const BAR4: Self = Self(4);
+    /// BAR 5.
+    pub const BAR5: Self = Self(5);
+    /// All of them, in order.
+    pub const ALL: [Self; BAR_COUNT] = [
+        Self::BAR0,
+        Self::BAR1,
+        Self::BAR2,
+        Self::BAR3,
+        Self::BAR4,
+        Self::BAR5,
+    ];
+
+    /// The index, 0 to 5.
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The index of the next register, the upper half of a 64-bit BAR.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        if self.0 + 1 < header::BAR_COUNT {
+            Some(Self(self.0 + 1))
+        } else {
+            None
+        }
+    }
+
+    /// Offset of the register in config space, in bytes.
+    #[must_use]
+    pub const fn offset(self) -> u16 {
+        header::BAR0 + 4 * self.0 as u16
+    }
+}
+
+impl fmt::Display for BarIndex {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl TryFrom<u8> for BarIndex {
+    type Error = BarIndexError;
+
+    fn try_from(index: u8) -> Result<Self, Self::Error> {
+        if index < header::BAR_COUNT {
+            Ok(Self(index))
+        } else {
+            Err(BarIndexError(index.into()))
+        }
+    }
+}
+
+impl TryFrom<u32> for BarIndex {
+    type Error = BarIndexError;
+
+    fn try_from(index: u32) -> Result<Self, Self::Error> {
+        let narrow = u8::try_from(index).map_err(|_| BarIndexError(index.into()))?;
+        Self::try_from(narrow)
+    }
+}
+
+impl TryFrom<usize> for BarIndex {
+    type Error = BarIndexError;
+
+    fn try_from(index: usize) -> Result<Self, Self::Error> {
+        let narrow = u8::try_from(index).map_err(|_| BarIndexError(index as u64))?;
+        Self::try_from(narrow)
+    }
+}
+
+impl From<BarIndex> for u8 {
+    fn from(index: BarIndex) -> Self {
+        index.0
+    }
+}
+
+impl From<BarIndex> for u32 {
+    fn from(index: BarIndex) -> Self {
+        index.0.into()
+    }
+}
+
+impl From<BarIndex> for usize {
+    fn from(index: BarIndex) -> Self {
+        index.get()
+    }
+}
+
+/// How wide the address of a memory BAR is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BarKind {
+    /// 32 bits, one register.
+    Memory32,
+    /// 64 bits, two registers.
+    Memory64,
+}
+
+/// A memory BAR (PCI Express Base Specification 7.5.1.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bar {
+    /// How wide its address is.
+    pub kind: BarKind,
+    /// Reads have no side effects and writes may be merged.
+    pub prefetchable: bool,
+    /// Size in bytes: a power of two, at least 16; at most 2 GiB for [`BarKind::Memory32`].
+    pub size: u64,
+}
+
+impl Bar {
+    /// A 32-bit, non-prefetchable BAR of `size` bytes.
+    #[must_use]
+    pub const fn memory32(size: u64) -> Self {
+        Self {
+            kind: BarKind::Memory32,
+            prefetchable: false,
+            size,
+        }
+    }
+
+    /// A 64-bit, non-prefetchable BAR of `size` bytes.
+    #[must_use]
+    pub const fn memory64(size: u64) -> Self {
+        Self {
+            kind: BarKind::Memory64,
+            prefetchable: false,
+            size,
+        }
+    }
+
+    /// The same BAR, prefetchable.
+    #[must_use]
+    pub const fn prefetchable(self) -> Self {
+        Self {
+            prefetchable: true,
+            ..self
+        }
+    }
+
+    /// Bits 3:0 of its (first) register.
+    pub(crate) fn type_bits(self) -> u32 {
+        let width = match self.kind {
+            BarKind::Memory32 => 0,
+            BarKind::Memory64 => header::BAR_TYPE_64,
+        };
+        width
+            | if self.prefetchable {
+                header::BAR_PREFETCHABLE
+            } else {
+                0
+            }
+    }
+
+    /// The size is one that a BAR of this kind can have.
+    pub(crate) fn check(self, index: BarIndex) -> Result<(), ConfigError> {
+        if !self.size.is_power_of_two() || self.size < header::BAR_SIZE_MIN {
+            return Err(ConfigError::BarSize {
+                index,
+                size: self.size,
+            });
+        }
+        if self.kind == BarKind::Memory32 && self.size > header::BAR_SIZE_MAX_32 {
+            return Err(ConfigError::BarTooLarge {
+                index,
+                size: self.size,
+            });
+        }
+        Ok(())
+    }
+
+    /// The bits of the address that software can write.
+    fn address_mask(self) -> u64 {
+        !(self.size - 1) & !u64::from(header::BAR_TYPE_MASK)
+    }
+}
+
+/// The six BARs: what they are now and after a reset. Their registers are elsewhere.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bars {
+    current: [Option<Bar>; BAR_COUNT],
+    reset: [Option<Bar>; BAR_COUNT],
+}
+
+impl Bars {
+    pub(crate) fn new(bars: [Option<Bar>; BAR_COUNT]) -> Self {
+        Self {
+            current: bars,
+            reset: bars,
+        }
+    }
+
+    pub(crate) fn get(&self, index: BarIndex) -> Option<Bar> {
+        self.current[index.get()]
+    }
+
+    /// Defines the registers of every BAR.
+    pub(crate) fn lay_out(&self, registers: &mut Registers) {
+        for index in BarIndex::ALL {
+            if let Some(bar) = self.get(index) {
+                set_registers(registers, index, bar);
+            }
+        }
+    }
+
+    /// Gives a BAR another size. Its address becomes 0.
+    pub(crate) fn resize(&mut self, registers: &mut Registers, index: BarIndex, size: u64) {
+        if let Some(bar) = &mut self.current[index.get()] {
+            bar.size = size;
+            set_registers(registers, index, *bar);
+        }
+    }
+
+    /// Gives every BAR the size it was built with.
+    pub(crate) fn reset(&mut self, registers: &mut Registers) {
+        for index in BarIndex::ALL {
+            if self.current[index.get()] != self.reset[index.get()] {
+                self.current[index.get()] = self.reset[index.get()];
+                if let Some(bar) = self.current[index.get()] {
+                    set_registers(registers, index, bar);
+                }
+            }
+        }
+    }
+
+    /// The address in a BAR's registers.
+    pub(crate) fn address(&self, registers: &Registers, index: BarIndex) -> Option<u64> {
+        let bar = self.get(index)?;
+        let low = registers.load(index.offset()) & !header::BAR_TYPE_MASK;
+        let high = match (bar.kind, index.next()) {
+            (BarKind::Memory64, Some(next)) => registers.load(next.offset()),
+            _ => 0,
+        };
+        Some(u64::from(high) << 32 | u64::from(low))
+    }
+}
+
+fn set_registers(registers: &mut Registers, index: BarIndex, bar: Bar) {
+    let mask = bar.address_mask();
+    let low = Field::read_only(bar.type_bits()).writable(low_half(mask));
+    registers.define(index.offset(), 4, low);
+    if let (BarKind::Memory64, Some(next)) = (bar.kind, index.next()) {
+        registers.define(
+            next.offset(),
+            4,
+            Field::read_only(0).writable(low_half(mask >> 32)),
+        );
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
+fn low_half(value: u64) -> u32 {
+    value as u32
+}

@@ -1,0 +1,390 @@
+//! Building a config space: checks the description, finds a place for every capability and
+//! links the lists.
+
+use crate::bar::{BAR_COUNT, Bar, BarIndex, BarKind, Bars};
+use crate::capability::{BarPlan, Capability, CapabilityRegisters, ExtendedCapability, Window};
+use crate::config_space::{AnyCapability, ConfigSpace, Placed, Places};
+use crate::error::ConfigError;
+use crate::identity::Identity;
+use crate::registers::{Field, Registers};
+use crate::spec::header::{self, Command, Status};
+use crate::spec::{
+    CAPABILITY_ID, CAPABILITY_NEXT, COMPATIBLE_SIZE, CONFIG_SPACE_SIZE, capability_id, extended,
+};
+
+/// The description of a config space. What is wrong with it comes out in [`build`](Self::build).
+#[derive(Debug)]
+pub struct ConfigSpaceBuilder {
+    identity: Identity,
+    bars: Vec<(BarIndex, Bar)>,
+    capabilities: Vec<Box<dyn Capability>>,
+    extended_capabilities: Vec<Box<dyn ExtendedCapability>>,
+    registers: Vec<DeviceRegisters>,
+}
+
+/// Plain registers of the device's own.
+#[derive(Debug)]
+struct DeviceRegisters {
+    offset: u16,
+    initial: Vec<u8>,
+    write_mask: Vec<u8>,
+}
+
+impl ConfigSpaceBuilder {
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            bars: Vec::new(),
+            capabilities: Vec::new(),
+            extended_capabilities: Vec::new(),
+            registers: Vec::new(),
+        }
+    }
+
+    /// Declares a BAR. A 64-bit one takes the next register too.
+    #[must_use]
+    pub fn bar(mut self, index: BarIndex, bar: Bar) -> Self {
+        self.bars.push((index, bar));
+        self
+    }
+
+    /// Adds a capability; the list has them in the order in which they are added.
+    #[must_use]
+    pub fn capability(self, capability: impl Capability + 'static) -> Self {
+        self.boxed_capability(Box::new(capability))
+    }
+
+    /// Adds a capability that is boxed already.
+    #[must_use]
+    pub fn boxed_capability(mut self, capability: Box<dyn Capability>) -> Self {
+        self.capabilities.push(capability);
+        self
+    }
+
+    /// Adds an extended capability; the first one added begins the list, at 0x100.
+    #[must_use]
+    pub fn extended_capability(self, capability: impl ExtendedCapability + 'static) -> Self {
+        self.boxed_extended_capability(Box::new(capability))
+    }
+
+    /// Adds an extended capability that is boxed already.
+    #[must_use]
+    pub fn boxed_extended_capability(mut self, capability: Box<dyn ExtendedCapability>) -> Self {
+        self.extended_capabilities.push(capability);
+        self
+    }
+
+    /// Declares plain registers at `offset`, within 0x40 to 0xff or 0x104 to 0xfff, with their
+    /// bytes after reset and, of the same length, the bits that software can write. Capabilities
+    /// are laid out around them.
+    #[must_use]
+    pub fn registers(
+        mut self,
+        offset: u16,
+        initial: impl Into<Vec<u8>>,
+        write_mask: impl Into<Vec<u8>>,
+    ) -> Self {
+        self.registers.push(DeviceRegisters {
+            offset,
+            initial: initial.into(),
+            write_mask: write_mask.into(),
+        });
+        self
+    }
+
+    /// Builds the config space, in its state after a reset.
+    ///
+    /// # Errors
+    /// The first thing found to be wrong with the description.
+    pub fn build(self) -> Result<ConfigSpace, ConfigError> {
+        if self.identity.vendor_id == header::VENDOR_ID_NONE {
+            return Err(ConfigError::VendorId(self.identity.vendor_id));
+        }
+        let bars = check_bars(&self.bars)?;
+        self.check_capabilities(bars)?;
+
+        let mut map = Map::default();
+        for registers in &self.registers {
+            map.reserve_registers(registers)?;
+        }
+        let has_list = !self.capabilities.is_empty();
+        let capabilities = place(self.capabilities, self.extended_capabilities, &mut map)?;
+
+        let mut registers = Registers::new(map.end());
+        lay_out_header(&mut registers, &self.identity, has_list);
+        let mut bars = Bars::new(bars);
+        bars.lay_out(&mut registers);
+        for device in &self.registers {
+            let bytes = device.initial.iter().zip(&device.write_mask);
+            for ((&initial, &mask), offset) in bytes.zip(device.offset..) {
+                let field = Field::read_only(initial.into()).writable(mask.into());
+                registers.define(offset, 1, field);
+            }
+        }
+        for Placed {
+            offset,
+            length,
+            capability,
+        } in &capabilities
+        {
+            let mut window = Window::new(&mut registers, &mut bars, *offset, *length);
+            capability.registers().lay_out(&mut window);
+        }
+        link(&mut registers, &capabilities);
+
+        let mut config = ConfigSpace {
+            registers,
+            bars,
+            identity: self.identity,
+            capabilities,
+            places: Places::default(),
+        };
+        config.places = Places {
+            msi: config.capability(capability_id::MSI),
+            msix: config.capability(capability_id::MSIX),
+            power: config.capability(capability_id::POWER_MANAGEMENT),
+        };
+        Ok(config)
+    }
+
+    fn check_capabilities(&self, bars: [Option<Bar>; BAR_COUNT]) -> Result<(), ConfigError> {
+        for (at, capability) in self.capabilities.iter().enumerate() {
+            let before = &self.capabilities[..at];
+            if capability.unique() && before.iter().any(|other| other.id() == capability.id()) {
+                return Err(ConfigError::CapabilityTwice {
+                    name: capability.name(),
+                });
+            }
+        }
+        for (at, capability) in self.extended_capabilities.iter().enumerate() {
+            let before = &self.extended_capabilities[..at];
+            if capability.unique() && before.iter().any(|other| other.id() == capability.id()) {
+                return Err(ConfigError::CapabilityTwice {
+                    name: capability.name(),
+                });
+            }
+        }
+        let mut plan = BarPlan::new(bars);
+        // Extended capabilities first: one may say how small a BAR can become.
+        for capability in &self.extended_capabilities {
+            capability.check(&mut plan)?;
+            let space = CONFIG_SPACE_SIZE - extended::FIRST;
+            check_length(capability.as_ref(), extended::HEADER_SIZE, space)?;
+        }
+        for capability in &self.capabilities {
+            capability.check(&mut plan)?;
+            check_length(
+                capability.as_ref(),
+                CAPABILITY_HEADER_SIZE,
+                COMPATIBLE_SIZE - header::END,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a capability's header.
+const CAPABILITY_HEADER_SIZE: u16 = 2;
+
+fn check_length<T>(capability: &T, min: u16, max: u16) -> Result<(), ConfigError>
+where
+    T: CapabilityRegisters + ?Sized,
+{
+    let length = capability.length();
+    if (min..=max).contains(&length) {
+        return Ok(());
+    }
+    Err(ConfigError::CapabilityLength {
+        name: capability.name(),
+        length: length.into(),
+        min: min.into(),
+        max: max.into(),
+    })
+}
+
+/// Puts the BARs into their registers.
+fn check_bars(declared: &[(BarIndex, Bar)]) -> Result<[Option<Bar>; BAR_COUNT], ConfigError> {
+    let mut bars = [None; BAR_COUNT];
+    let mut taken = [false; BAR_COUNT];
+    let mut sorted = declared.to_vec();
+    sorted.sort_by_key(|(index, _)| *index);
+    for (index, bar) in sorted {
+        bar.check(index)?;
+        if taken[index.get()] {
+            return Err(ConfigError::BarOverlap { index });
+        }
+        taken[index.get()] = true;
+        if bar.kind == BarKind::Memory64 {
+            let next = index.next().ok_or(ConfigError::BarLast { index })?;
+            taken[next.get()] = true;
+        }
+        bars[index.get()] = Some(bar);
+    }
+    Ok(bars)
+}
+
+/// Which bytes of config space are taken.
+#[derive(Debug)]
+struct Map {
+    taken: Vec<bool>,
+}
+
+impl Default for Map {
+    fn default() -> Self {
+        let mut taken = vec![false; usize::from(CONFIG_SPACE_SIZE)];
+        taken[..usize::from(header::END)].fill(true);
+        Self { taken }
+    }
+}
+
+impl Map {
+    fn reserve_registers(&mut self, registers: &DeviceRegisters) -> Result<(), ConfigError> {
+        let DeviceRegisters {
+            offset,
+            initial,
+            write_mask,
+        } = registers;
+        let (offset, length) = (*offset, initial.len());
+        if length != write_mask.len() {
+            return Err(ConfigError::RegistersMask {
+                offset,
+                initial: length,
+                mask: write_mask.len(),
+            });
+        }
+        let start = usize::from(offset);
+        let end = start.saturating_add(length);
+        // A word other than 0 at 0x100 would be taken for an extended capability.
+        let parts = [
+            usize::from(header::END)..usize::from(COMPATIBLE_SIZE),
+            usize::from(extended::FIRST + extended::HEADER_SIZE)..usize::from(CONFIG_SPACE_SIZE),
+        ];
+        let inside = |part: &std::ops::Range<usize>| part.start <= start && end <= part.end;
+        if length == 0 || !parts.iter().any(inside) {
+            return Err(ConfigError::RegistersRange { offset, length });
+        }
+        if self.taken[start..end].contains(&true) {
+            return Err(ConfigError::RegistersOverlap { offset, length });
+        }
+        self.taken[start..end].fill(true);
+        Ok(())
+    }
+
+    /// Takes the first gap of whole 32-bit words in `start..end`.
+    fn reserve(&mut self, start: u16, end: u16, length: u16) -> Option<u16> {
+        let needed = usize::from(length).next_multiple_of(4);
+        for at in (start..end).step_by(4) {
+            let place = usize::from(at)..usize::from(at) + needed;
+            if place.end <= usize::from(end) && !self.taken[place.clone()].contains(&true) {
+                self.taken[place].fill(true);
+                return Some(at);
+            }
+        }
+        None
+    }
+
+    /// The end of what is taken.
+    fn end(&self) -> u16 {
+        let last = self.taken.iter().rposition(|taken| *taken);
+        last.and_then(|last| u16::try_from(last + 1).ok())
+            .unwrap_or(CONFIG_SPACE_SIZE)
+    }
+}
+
+/// Finds a place for every capability.
+fn place(
+    capabilities: Vec<Box<dyn Capability>>,
+    extended_capabilities: Vec<Box<dyn ExtendedCapability>>,
+    map: &mut Map,
+) -> Result<Vec<Placed>, ConfigError> {
+    let mut placed = Vec::with_capacity(capabilities.len() + extended_capabilities.len());
+    for capability in capabilities {
+        let (name, length) = (capability.name(), capability.length());
+        let offset = map
+            .reserve(header::END, COMPATIBLE_SIZE, length)
+            .ok_or(ConfigError::NoRoom { name, length })?;
+        let length = length.next_multiple_of(4);
+        placed.push(Placed {
+            offset,
+            length,
+            capability: AnyCapability::Compatible(capability),
+        });
+    }
+    let mut first = true;
+    for capability in extended_capabilities {
+        let (name, length) = (capability.name(), capability.length());
+        // The list has no pointer to its first entry: it is at 0x100.
+        let end = if first {
+            extended::FIRST + length.next_multiple_of(4)
+        } else {
+            CONFIG_SPACE_SIZE
+        };
+        let offset = map
+            .reserve(extended::FIRST, end, length)
+            .ok_or(ConfigError::NoRoom { name, length })?;
+        first = false;
+        let length = length.next_multiple_of(4);
+        placed.push(Placed {
+            offset,
+            length,
+            capability: AnyCapability::Extended(capability),
+        });
+    }
+    Ok(placed)
+}
+
+/// Defines the header but for the BARs and the pointer to the capabilities.
+fn lay_out_header(registers: &mut Registers, identity: &Identity, has_list: bool) {
+    let fixed = [
+        (header::VENDOR_ID, 2, identity.vendor_id.into()),
+        (header::DEVICE_ID, 2, identity.device_id.into()),
+        (header::REVISION_ID, 1, identity.revision_id.into()),
+        (header::CLASS_CODE, 3, identity.class.to_u24()),
+        (
+            header::SUBSYSTEM_VENDOR_ID,
+            2,
+            identity.subsystem_vendor_id.into(),
+        ),
+        (header::SUBSYSTEM_ID, 2, identity.subsystem_id.into()),
+    ];
+    for (offset, width, value) in fixed {
+        registers.define(offset, width, Field::read_only(value));
+    }
+    let command = Field::read_only(0).writable(Command::WRITABLE.bits().into());
+    registers.define(header::COMMAND, 2, command);
+    let list = if has_list {
+        Status::CAPABILITIES_LIST
+    } else {
+        Status::empty()
+    };
+    let status = Field::read_only(list.bits().into())
+        .write_one_to_clear(Status::WRITE_ONE_TO_CLEAR.bits().into());
+    registers.define(header::STATUS, 2, status);
+    for scratch in [header::CACHE_LINE_SIZE, header::INTERRUPT_LINE] {
+        registers.define(scratch, 1, Field::read_only(0).writable(0xff));
+    }
+}
+
+/// Writes the headers of all capabilities.
+fn link(registers: &mut Registers, capabilities: &[Placed]) {
+    let mut pointer = header::CAPABILITIES_POINTER;
+    for placed in capabilities {
+        if let AnyCapability::Compatible(capability) = &placed.capability {
+            registers.define(pointer, 1, Field::read_only(placed.offset.into()));
+            let id = capability.id().into();
+            registers.define(placed.offset + CAPABILITY_ID, 1, Field::read_only(id));
+            pointer = placed.offset + CAPABILITY_NEXT;
+            registers.define(pointer, 1, Field::read_only(0));
+        }
+    }
+    for (at, placed) in capabilities.iter().enumerate() {
+        if let AnyCapability::Extended(capability) = &placed.capability {
+            // All extended capabilities stand after the others.
+            let next = capabilities.get(at + 1).map_or(0, |next| next.offset);
+            let header = u32::from(capability.id())
+                | u32::from(capability.version()) << extended::VERSION_SHIFT
+                | u32::from(next) << extended::NEXT_SHIFT;
+            registers.define(placed.offset, 4, Field::read_only(header));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A function's config space as software on the bus sees it: reads, writes, resets and what the
+//! registers say. Building one is in `builder`.
+
+use crate::bar::{BAR_COUNT, Bar, BarIndex, Bars};
+use crate::builder::ConfigSpaceBuilder;
+use crate::capability::{
+    Capability, CapabilityRegisters, Change, ExtendedCapability, MsiView, MsixView, Window, msi,
+    power,
+};
+use crate::effects::Effects;
+use crate::identity::{ClassCode, Identity};
+use crate::registers::Registers;
+use crate::spec::header::{self, Command, Status};
+use crate::spec::power::{CONTROL_STATUS, PowerState};
+use crate::spec::{COMPATIBLE_SIZE, CONFIG_SPACE_SIZE};
+
+/// The 4 KiB of config space of a type 0 function (PCI Express Base Specification 7.2, 7.5.1).
+///
+/// Reads, writes and resets never allocate.
+#[derive(Debug)]
+pub struct ConfigSpace {
+    pub(crate) registers: Registers,
+    pub(crate) bars: Bars,
+    pub(crate) identity: Identity,
+    pub(crate) capabilities: Vec<Placed>,
+    pub(crate) places: Places,
+}
+
+/// A capability and where it was put.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) offset: u16,
+    pub(crate) length: u16,
+    pub(crate) capability: AnyCapability,
+}
+
+/// A capability of either kind.
+#[derive(Debug)]
+pub(crate) enum AnyCapability {
+    Compatible(Box<dyn Capability>),
+    Extended(Box<dyn ExtendedCapability>),
+}
+
+impl AnyCapability {
+    pub(crate) fn registers(&self) -> &dyn CapabilityRegisters {
+        match self {
+            Self::Compatible(capability) => capability.as_ref(),
+            Self::Extended(capability) => capability.as_ref(),
+        }
+    }
+
+    fn registers_mut(&mut self) -> &mut dyn CapabilityRegisters {
+        match self {
+            Self::Compatible(capability) => capability.as_mut(),
+            Self::Extended(capability) => capability.as_mut(),
+        }
+    }
+}
+
+/// Offsets of the capabilities that the accessors read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Places {
+    pub(crate) msi: Option<u16>,
+    pub(crate) msix: Option<u16>,
+    pub(crate) power: Option<u16>,
+}
+
+impl ConfigSpace {
+    /// Begins the description of a config space.
+    #[must_use]
+    pub fn builder(identity: Identity) -> ConfigSpaceBuilder {
+        ConfigSpaceBuilder::new(identity)
+    }
+
+    /// Fills `data` with the bytes from `offset` on. Any length; bytes from 4096 on are all ones.
+    pub fn read(&self, offset: u16, data: &mut [u8]) {
+        self.registers.read(offset, data);
+    }
+
+    /// Software writes `data` at `offset`. Any length; split into aligned 32-bit words, in
+    /// order. Bytes from 4096 on are dropped.
+    ///
+    /// The effects are for the owner to act on. Nothing is reset yet when
+    /// [`Effects::FUNCTION_LEVEL_RESET`] is among them.
+    pub fn write(&mut self, offset: u16, data: &[u8]) -> Effects {
+        let mut effects = Effects::empty();
+        let mut at = offset;
+        let mut rest = data;
+        while !rest.is_empty() && at < CONFIG_SPACE_SIZE {
+            let lane = usize::from(at % 4);
+            let length = rest.len().min(4 - lane);
+            let (chunk, tail) = rest.split_at(length);
+            let (mut bytes, mut enable) = ([0; 4], [0; 4]);
+            bytes[lane..lane + length].copy_from_slice(chunk);
+            enable[lane..lane + length].fill(0xff);
+            let word = at & !3;
+            effects |= self.write_word(word, u32::from_le_bytes(enable), u32::from_le_bytes(bytes));
+            at = word + 4;
+            rest = tail;
+        }
+        effects
+    }
+
+    fn write_word(&mut self, offset: u16, enable: u32, data: u32) -> Effects {
+        let (before, after) = self.registers.write(offset, enable, data);
+        if offset < header::END {
+            return header_effects(offset, before, after);
+        }
+        let owner = self
+            .capabilities
+            .iter_mut()
+            .find(|placed| (placed.offset..placed.offset + placed.length).contains(&offset));
+        match owner {
+            Some(placed) => {
+                let mut window = Window::new(
+                    &mut self.registers,
+                    &mut self.bars,
+                    placed.offset,
+                    placed.length,
+                );
+                let change = Change {
+                    offset: offset - placed.offset,
+                    before,
+                    after,
+                };
+                placed
+                    .capability
+                    .registers_mut()
+                    .written(&mut window, change)
+            }
+            None if before != after => Effects::REGISTERS,
+            None => Effects::empty(),
+        }
+    }
+
+    /// A conventional reset: every register gets its reset value but what is sticky; resizable
+    /// BARs get the size they were declared with (6.6.1).
+    pub fn reset(&mut self) {
+        self.bars.reset(&mut self.registers);
+        self.registers.reset(false);
+    }
+
+    /// A function level reset: as [`reset`](Self::reset), but the settings that the link needs
+    /// to go on working, and Max Payload Size, survive too (6.6.2).
+    pub fn function_level_reset(&mut self) {
+        self.bars.reset(&mut self.registers);
+        self.registers.reset(true);
+    }
+
+    /// What the function is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The function's class.
+    #[must_use]
+    pub fn class(&self) -> ClassCode {
+        self.identity.class
+    }
+
+    /// The command register.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let [low, high, ..] = self.registers.load(header::COMMAND).to_le_bytes();
+        Command::from_bits_retain(u16::from_le_bytes([low, high]))
+    }
+
+    /// The status register.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let [.., low, high] = self.registers.load(header::COMMAND).to_le_bytes();
+        Status::from_bits_retain(u16::from_le_bytes([low, high]))
+    }
+
+    /// A BAR with the size it has now; `None` if it is not declared, so for the upper half
+    /// of a 64-bit one.
+    #[must_use]
+    pub fn bar(&self, index: BarIndex) -> Option<Bar> {
+        self.bars.get(index)
+    }
+
+    /// The address that software gave a BAR, whether or not Memory Space is enabled. While
+    /// software sizes the BAR this is no address it means.
+    #[must_use]
+    pub fn bar_address(&self, index: BarIndex) -> Option<u64> {
+        self.bars.address(&self.registers, index)
+    }
+
+    /// What each BAR register reads after all ones were written to it.
+    #[must_use]
+    pub fn probed_bars(&self) -> [u32; BAR_COUNT] {
+        BarIndex::ALL.map(|index| {
+            let at = index.offset();
+            self.registers.load(at) | self.registers.write_mask(at)
+        })
+    }
+
+    /// The MSI capability; `None` without one.
+    #[must_use]
+    pub fn msi(&self) -> Option<MsiView> {
+        Some(MsiView::read(&self.registers, self.places.msi?))
+    }
+
+    /// Sets all MSI pending bits: bit n is vector n; bits beyond the declared vectors are
+    /// ignored. Does nothing without an MSI capability or when that has no mask bits.
+    pub fn set_msi_pending(&mut self, bits: u32) {
+        if let Some(base) = self.places.msi {
+            msi::set_pending(&mut self.registers, base, bits);
+        }
+    }
+
+    /// The MSI-X capability; `None` without one.
+    #[must_use]
+    pub fn msix(&self) -> Option<MsixView> {
+        MsixView::read(&self.registers, self.places.msix?)
+    }
+
+    /// The power state; D0 without a power management capability.
+    #[must_use]
+    pub fn power_state(&self) -> PowerState {
+        self.places.power.map_or(PowerState::D0, |base| {
+            power::state(self.registers.load(base + CONTROL_STATUS))
+        })
+    }
+
+    /// Offset in config space of the first capability with that identifier, in the order in which
+    /// they were declared.
+    #[must_use]
+    pub fn capability(&self, id: u8) -> Option<u16> {
+        self.capabilities
+            .iter()
+            .find_map(|placed| match &placed.capability {
+                AnyCapability::Compatible(capability) if capability.id() == id => {
+                    Some(placed.offset)
+                }
+                _ => None,
+            })
+    }
+
+    /// Offset in config space of the extended capability with that identifier.
+    #[must_use]
+    pub fn extended_capability(&self, id: u16) -> Option<u16> {
+        self.capabilities
+            .iter()
+            .find_map(|placed| match &placed.capability {
+                AnyCapability::Extended(capability) if capability.id() == id => Some(placed.offset),
+                _ => None,
+            })
+    }
+}
+
+/// What a write to a word of the header asks the owner to act on.
+fn header_effects(offset: u16, before: u32, after: u32) -> Effects {
+    const BARS: std::ops::Range<u16> = header::BAR0..header::BAR0 + 4 * header::BAR_COUNT as u16;
+    let changed = before ^ after;
+    if offset == header::COMMAND && changed & 0xffff != 0 {
+        Effects::COMMAND
+    } else if BARS.contains(&offset) && changed != 0 {
+        Effects::BAR
+    } else {
+        Effects::empty()
+    }
+}
+
+const _: () = assert!(header::END <= COMPATIBLE_SIZE && COMPATIBLE_SIZE <= CONFIG_SPACE_SIZE);

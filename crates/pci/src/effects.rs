@@ -1,0 +1,31 @@
+//! What a write to config space asks its owner to act on.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// What a write to config space changed beyond the registers themselves.
+    ///
+    /// Bits say that something is to be looked at again; the accessors of
+    /// [`ConfigSpace`](crate::ConfigSpace) tell the new state.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    #[must_use = "the owner has to act on what a write changed"]
+    pub struct Effects: u32 {
+        /// The function is to be reset, by
+        /// [`function_level_reset`](crate::ConfigSpace::function_level_reset) and whatever
+        /// stands behind it: Initiate Function Level Reset was written, or the function went from
+        /// D3hot to D0 without No Soft Reset (then [`POWER_STATE`](Self::POWER_STATE) is set too).
+        const FUNCTION_LEVEL_RESET = 1 << 0;
+        /// MSI-X was enabled or disabled, or the function masked or unmasked.
+        const MSIX = 1 << 1;
+        /// The MSI control, message, or mask bits changed.
+        const MSI = 1 << 2;
+        /// The command register changed.
+        const COMMAND = 1 << 3;
+        /// The power state changed.
+        const POWER_STATE = 1 << 4;
+        /// The address or the size of a BAR changed. Sizing one does this too, twice.
+        const BAR = 1 << 5;
+        /// A plain device register or a vendor-specific capability changed.
+        const REGISTERS = 1 << 6;
+    }
+}
