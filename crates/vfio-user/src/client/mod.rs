@@ -1,0 +1,1 @@
+//! The client: for tests, probes and benchmarks of any vfio-user server.

@@ -1,0 +1,296 @@
+//! What the threads of one connection share: the socket, who may write to it, whether the
+//! client waits for a reply, and the DMA message under way.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use super::{DmaError, Statistics};
+use crate::limits::MAX_MESSAGE_SIZE;
+use crate::stream::{
+    self, Assembler, Received, SendError, receive, send, send_until, wait_readable,
+};
+use crate::wire::{Header, Kind};
+
+/// The connection, as its threads share it.
+#[derive(Debug)]
+pub(super) struct Channel {
+    socket: UnixStream,
+    twin: Option<OwnedFd>,
+    /// Whoever sends on the main socket holds this, so that messages do not mix.
+    sending: Mutex<()>,
+    /// The session has received a command and not yet sent its reply.
+    owes_reply: AtomicBool,
+    closed: AtomicBool,
+    session_thread: OnceLock<ThreadId>,
+    /// Whoever makes a DMA request holds this until it is answered.
+    turn: Mutex<Turn>,
+    waiter: Mutex<Waiter>,
+    answered: Condvar,
+    /// Most data bytes of one DMA message.
+    pub(super) max_transfer: usize,
+    pub(super) statistics: Arc<Statistics>,
+}
+
+/// What successive DMA requests hand on.
+#[derive(Debug)]
+pub(super) struct Turn {
+    next_id: u16,
+    /// Messages of the twin socket.
+    twin: Assembler,
+}
+
+/// The DMA request on the main socket that waits for its reply.
+#[derive(Debug, Default)]
+struct Waiter {
+    expected: Option<Header>,
+    outcome: Option<Result<(), Errno>>,
+    body: Vec<u8>,
+}
+
+impl Channel {
+    pub(super) fn new(socket: UnixStream, twin: Option<OwnedFd>, max_transfer: usize) -> Self {
+        Self {
+            socket,
+            twin,
+            sending: Mutex::new(()),
+            owes_reply: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            session_thread: OnceLock::new(),
+            turn: Mutex::new(Turn {
+                next_id: 0,
+                twin: Assembler::new(MAX_MESSAGE_SIZE),
+            }),
+            waiter: Mutex::default(),
+            answered: Condvar::new(),
+            max_transfer,
+            statistics: Arc::default(),
+        }
+    }
+
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The calling thread is the one that receives.
+    pub(super) fn enter(&self) {
+        // A session that is run twice has ended after the first time, so whose thread it
+        // is does not matter then.
+        let _ = self.session_thread.set(thread::current().id());
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends the connection; everybody who waits in it returns.
+    pub(super) fn close(&self) {
+        {
+            let _waiter = lock(&self.waiter);
+            self.closed.store(true, Ordering::Release);
+        }
+        self.answered.notify_all();
+        stream::shutdown(self.socket());
+        if let Some(twin) = &self.twin {
+            stream::shutdown(twin.as_fd());
+        }
+    }
+
+    /// A command that wants a reply has been received.
+    pub(super) fn begin_command(&self) {
+        self.owes_reply.store(true, Ordering::SeqCst);
+    }
+
+    /// Its reply has been sent.
+    pub(super) fn end_command(&self) {
+        self.owes_reply.store(false, Ordering::SeqCst);
+    }
+
+    /// Sends a reply. Blocks as long as the client does not read.
+    pub(super) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let _sending = lock(&self.sending);
+        send(self.socket(), bytes, fds)
+    }
+
+    /// A reply has been received on the main socket: hands it to who waits for it.
+    pub(super) fn answer(&self, header: &Header, body: &[u8]) {
+        let mut waiter = lock(&self.waiter);
+        let Some(expected) = waiter.expected else {
+            return;
+        };
+        if (expected.message_id, expected.command) != (header.message_id, header.command) {
+            return;
+        }
+        waiter.expected = None;
+        waiter.outcome = Some(match header.reported_error() {
+            Some(errno) => Err(errno),
+            None => {
+                waiter.body.clear();
+                waiter.body.extend_from_slice(body);
+                Ok(())
+            }
+        });
+        drop(waiter);
+        self.answered.notify_all();
+    }
+
+    /// Whether a DMA request can be made now; takes the turn if so.
+    pub(super) fn take_turn(&self) -> Result<MutexGuard<'_, Turn>, DmaError> {
+        self.check()?;
+        let turn = lock(&self.turn);
+        self.check()?;
+        Ok(turn)
+    }
+
+    fn check(&self) -> Result<(), DmaError> {
+        if self.is_closed() {
+            return Err(DmaError::Disconnected);
+        }
+        // In a posted write nobody waits, but the thread that would receive the reply on the
+        // main socket is the one that asks.
+        let nobody_receives =
+            self.twin.is_none() && self.session_thread.get() == Some(&thread::current().id());
+        if self.owes_reply.load(Ordering::SeqCst) || nobody_receives {
+            return Err(DmaError::ClientWaits);
+        }
+        Ok(())
+    }
+
+    /// Sends a request (a whole message, whose id is set here) and passes the body of the
+    /// reply to `accept`.
+    pub(super) fn exchange(
+        &self,
+        turn: &mut Turn,
+        header: Header,
+        message: &mut [u8],
+        deadline: Instant,
+        accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
+    ) -> Result<(), DmaError> {
+        use zerocopy::IntoBytes;
+        let header = Header {
+            message_id: turn.next_id,
+            ..header
+        };
+        turn.next_id = turn.next_id.wrapping_add(1);
+        message[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+        match &self.twin {
+            Some(twin) => {
+                self.exchange_on_twin(twin.as_fd(), turn, header, message, deadline, accept)
+            }
+            None => self.exchange_on_main(header, message, deadline, accept),
+        }
+    }
+
+    fn exchange_on_main(
+        &self,
+        header: Header,
+        message: &[u8],
+        deadline: Instant,
+        accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
+    ) -> Result<(), DmaError> {
+        {
+            let mut waiter = lock(&self.waiter);
+            waiter.expected = Some(header);
+            waiter.outcome = None;
+        }
+        let sent = {
+            let _sending = lock(&self.sending);
+            send_until(self.socket(), message, deadline)
+        };
+        let mut waiter = lock(&self.waiter);
+        if let Err(error) = sent {
+            waiter.expected = None;
+            drop(waiter);
+            return Err(self.failed_send(error));
+        }
+        loop {
+            if let Some(outcome) = waiter.outcome.take() {
+                let result = outcome.and_then(|()| accept(&waiter.body));
+                // A large reply's memory is not kept.
+                waiter.body = Vec::new();
+                return result.map_err(DmaError::Refused);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ended = self.is_closed();
+            if ended || left.is_zero() {
+                waiter.expected = None;
+                return Err(if ended {
+                    DmaError::Disconnected
+                } else {
+                    DmaError::TimedOut
+                });
+            }
+            waiter = self
+                .answered
+                .wait_timeout(waiter, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    fn exchange_on_twin(
+        &self,
+        twin: BorrowedFd<'_>,
+        turn: &mut Turn,
+        header: Header,
+        message: &[u8],
+        deadline: Instant,
+        accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
+    ) -> Result<(), DmaError> {
+        use rustix::net::RecvFlags;
+        send_until(twin, message, deadline).map_err(|error| self.failed_send(error))?;
+        loop {
+            loop {
+                let Ok(next) = turn.twin.next() else {
+                    stream::shutdown(twin);
+                    return Err(DmaError::Disconnected);
+                };
+                let Some(reply) = next else { break };
+                let ours = reply.kind() == Kind::Reply
+                    && (reply.message_id, reply.command) == (header.message_id, header.command);
+                if !ours {
+                    turn.twin.consume();
+                    continue;
+                }
+                let result = match reply.reported_error() {
+                    Some(errno) => Err(errno),
+                    None => accept(turn.twin.body()),
+                };
+                turn.twin.consume();
+                return result.map_err(DmaError::Refused);
+            }
+            match receive(twin, &mut turn.twin, RecvFlags::DONTWAIT) {
+                Ok(Received::Bytes) => {}
+                Ok(Received::Closed) | Err(_) => return Err(DmaError::Disconnected),
+                Ok(Received::Nothing) => match wait_readable(twin, deadline) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(DmaError::TimedOut),
+                    Err(_) => return Err(DmaError::Disconnected),
+                },
+            }
+        }
+    }
+
+    /// A request that was not sent whole leaves a stream that cannot be used any more.
+    fn failed_send(&self, error: SendError) -> DmaError {
+        match error {
+            SendError::TimedOut { begun: false } => DmaError::TimedOut,
+            SendError::TimedOut { begun: true } => {
+                self.close();
+                DmaError::TimedOut
+            }
+            SendError::Socket(_) => DmaError::Disconnected,
+        }
+    }
+}
+
+/// What the locks guard is consistent at every step, so a thread that panicked with one has
+/// not spoiled it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

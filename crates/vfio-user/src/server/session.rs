@@ -1,0 +1,194 @@
+//! A connection whose version has been agreed: receive, dispatch, send.
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tracing::debug;
+
+use super::channel::Channel;
+use super::{Dispatcher, Error, Flow, Peer, SessionOptions, Statistics};
+use crate::backend::Backend;
+use crate::capabilities::Capabilities;
+use crate::stream::{Assembler, Credentials, Received, peer_credentials, receive_polling};
+use crate::wire::{Header, Kind};
+
+/// One connection, from the reply to VERSION to its end.
+///
+/// Dropping it ends the connection.
+#[derive(Debug)]
+pub struct Session {
+    channel: Arc<Channel>,
+    assembler: Assembler,
+    client: Capabilities,
+    poll: Option<Duration>,
+}
+
+/// Ends a session from any thread.
+#[derive(Clone)]
+pub struct Closer {
+    channel: Arc<Channel>,
+}
+
+impl fmt::Debug for Closer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closer").finish_non_exhaustive()
+    }
+}
+
+impl Closer {
+    /// Shuts the connection down. [`Session::run`] returns as soon as the backend lets it, even
+    /// while it is blocked in a send; DMA requests under way fail with
+    /// [`Disconnected`](super::DmaError::Disconnected).
+    pub fn close(&self) {
+        self.channel.close();
+    }
+
+    /// Whether the session has ended, or has been told to.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.channel.is_closed()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.channel.close();
+    }
+}
+
+impl AsFd for Session {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.socket()
+    }
+}
+
+impl Session {
+    pub(super) fn new(
+        channel: Channel,
+        assembler: Assembler,
+        client: Capabilities,
+        options: &SessionOptions,
+    ) -> Self {
+        Self {
+            channel: Arc::new(channel),
+            assembler,
+            client,
+            poll: options.poll,
+        }
+    }
+
+    /// Serves the client with `backend`, on this thread, until it leaves or the session is
+    /// closed. The connection has ended when this returns.
+    ///
+    /// # Errors
+    /// When the client breaks framing, the device cannot be started, or the socket fails.
+    pub fn run(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
+        self.channel.enter();
+        let result = self.serve(backend);
+        self.channel.close();
+        result
+    }
+
+    fn serve(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
+        let statistics = Arc::clone(&self.channel.statistics);
+        let mut dispatcher = Dispatcher::new(backend, &self.client, statistics)?;
+        backend.connected(&self.peer());
+        loop {
+            while let Some(header) = self.assembler.next()? {
+                let flow = self.handle(&header, &mut dispatcher, backend)?;
+                self.assembler.consume();
+                match flow {
+                    Some(Flow::Continue) => {}
+                    Some(Flow::End(errno)) => return Err(Error::FirstUse(errno)),
+                    None => return Ok(()),
+                }
+            }
+            let socket = self.channel.socket();
+            match receive_polling(socket, &mut self.assembler, self.poll) {
+                Ok(Received::Bytes | Received::Nothing) => {}
+                Ok(Received::Closed) => return Ok(()),
+                Err(_) if self.channel.is_closed() => return Ok(()),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Carries out one message; `None` when the client is gone.
+    fn handle(
+        &mut self,
+        header: &Header,
+        dispatcher: &mut Dispatcher,
+        backend: &mut dyn Backend,
+    ) -> Result<Option<Flow>, Error> {
+        let fds = self.assembler.take_descriptors();
+        if header.kind() == Kind::Reply {
+            self.channel.answer(header, self.assembler.body());
+            return Ok(Some(Flow::Continue));
+        }
+        let wants_reply = !header.no_reply();
+        if wants_reply {
+            self.channel.begin_command();
+        }
+        let flow = dispatcher.dispatch(header, self.assembler.body(), fds, backend);
+        if wants_reply {
+            let reply = dispatcher.last_reply();
+            let sent = if reply.fds().is_empty() {
+                self.channel.send(reply.bytes(), &[])
+            } else {
+                self.channel.send(reply.bytes(), &reply.borrowed_fds())
+            };
+            self.channel.end_command();
+            match sent {
+                Ok(()) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => {
+                    debug!("the client left before its reply");
+                    return Ok(None);
+                }
+                Err(_) if self.channel.is_closed() => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(Some(flow))
+    }
+
+    /// What ends this session from another thread.
+    #[must_use]
+    pub fn closer(&self) -> Closer {
+        Closer {
+            channel: Arc::clone(&self.channel),
+        }
+    }
+
+    /// What reaches the client's memory by messages.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        Peer::new(Arc::clone(&self.channel))
+    }
+
+    /// The session's counters, which outlive it.
+    #[must_use]
+    pub fn statistics(&self) -> Arc<Statistics> {
+        Arc::clone(&self.channel.statistics)
+    }
+
+    /// What the client announced.
+    #[must_use]
+    pub fn client_capabilities(&self) -> &Capabilities {
+        &self.client
+    }
+
+    /// Who connected.
+    #[must_use]
+    pub fn peer_credentials(&self) -> Option<Credentials> {
+        peer_credentials(self)
+    }
+
+    /// Process id of who connected, if it is visible here.
+    #[must_use]
+    pub fn peer_pid(&self) -> Option<i32> {
+        self.peer_credentials()?.pid
+    }
+}
