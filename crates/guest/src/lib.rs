@@ -1,1 +1,18 @@
-//! OpenHDV.
+//! Drives OpenHDV's devices as their user does: from a program in a Linux guest, or outside
+//! one over a vfio-user connection.
+//!
+//! Drivers are written over two traits, [`platform::BarAccess`] and [`platform::Platform`], and
+//! so are the [`checks`] that say whether a device keeps what its registers promise. What the
+//! program prints is in [`report`]; what it does as a guest's first process in [`init`].
+//!
+//! Nothing here knows how a device is emulated.
+
+pub mod checks;
+pub mod init;
+pub mod outside;
+pub mod platform;
+pub mod report;
+pub mod sensor;
+
+#[cfg(test)]
+mod model;

@@ -1,0 +1,273 @@
+//! The program as a guest's first process: makes a system, finds the sensors, does what the
+//! kernel's command line asks for ([`parameters`]), says so on the console and ends the guest.
+//!
+//! With `openhdv.reboot=1` the guest boots once more by itself when the first round is done,
+//! and powers off after the second; QEMU must then run without `-no-reboot`. The second boot
+//! knows itself by a [`marker`]. Nothing here waits without a limit: a watchdog ends the guest
+//! when a check hangs.
+
+pub mod live;
+pub mod marker;
+pub mod parameters;
+pub mod system;
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hdv_devices::sensor::registers::{DEVICE_ID, VENDOR_ID};
+
+use self::parameters::{Mode, Parameters};
+use crate::checks::{self, Check};
+use crate::platform::Result;
+use crate::platform::sysfs::{self, Sysfs};
+use crate::platform::vfio_pci::VfioPci;
+use crate::report::{Line, Outcome};
+
+/// The driver for everything but BAR access.
+const DRIVER: &str = "vfio-pci";
+
+/// How the checks went so far; a watchdog reads it too.
+#[derive(Debug, Default)]
+struct Tally {
+    passed: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+static TALLY: Tally = Tally {
+    passed: AtomicUsize::new(0),
+    failed: AtomicUsize::new(0),
+};
+
+/// Does everything and ends the guest. Returns only if the kernel does not end it.
+pub fn main() {
+    let mounted = system::mount_all();
+    let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let (parameters, wrong) = Parameters::parse(&command_line);
+    let marker = marker_of_last_boot(&parameters);
+    let round = if matches!(marker, Ok(true)) { 2 } else { 1 };
+    let guest = Guest { round };
+    watch(&guest, parameters.deadline);
+
+    guest.step("system", mounted.map(|()| String::new()));
+    guest.step("console", system::quiet_kernel().map(|()| String::new()));
+    for what in wrong {
+        guest.check(outcome("parameters", false, what));
+    }
+    if let Err(error) = &marker {
+        guest.check(outcome("reboot", false, error.to_string()));
+    }
+    guest.step(
+        "modules",
+        system::load_modules().map(|count| format!("{count} loaded")),
+    );
+    guest.work(&parameters);
+
+    let mut again = parameters.reboot && round == 1 && marker.is_ok();
+    if again && let Err(error) = marker::leave() {
+        guest.check(outcome("reboot", false, error.to_string()));
+        again = false;
+    }
+    guest.end(again);
+}
+
+fn marker_of_last_boot(parameters: &Parameters) -> Result<bool> {
+    if parameters.reboot {
+        marker::take()
+    } else {
+        Ok(false)
+    }
+}
+
+/// One boot of the guest.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    round: u32,
+}
+
+impl Guest {
+    fn work(self, parameters: &Parameters) {
+        let found = match sysfs::find(VENDOR_ID, DEVICE_ID) {
+            Ok(found) => found,
+            Err(error) => {
+                self.check(outcome("sensors", false, error.to_string()));
+                return;
+            }
+        };
+        print(&Line::Start {
+            kernel: system::kernel(),
+            round: self.round,
+            devices: found.clone(),
+        });
+        let enough = found.len() >= parameters.sensors;
+        let count = format!("{} found, {} expected", found.len(), parameters.sensors);
+        self.check(outcome("sensors", enough, count));
+        for mode in &parameters.modes {
+            match mode {
+                Mode::Sysfs => self.through_sysfs(parameters, &found),
+                Mode::Vfio => self.through_vfio(parameters, &found),
+                Mode::Live => self.live(parameters, &found),
+            }
+        }
+    }
+
+    fn through_sysfs(self, parameters: &Parameters, found: &[String]) {
+        for address in found {
+            match system::unbind(address).and_then(|()| Sysfs::open(address)) {
+                Ok(device) => checks::run_bar_access(
+                    &parameters.checks,
+                    device,
+                    &parameters.settings,
+                    &mut |outcome| self.check(outcome),
+                ),
+                Err(error) => self.refused(&parameters.checks, address, "sysfs", &error),
+            }
+        }
+    }
+
+    fn through_vfio(self, parameters: &Parameters, found: &[String]) {
+        let mut devices = Vec::new();
+        for address in found {
+            match open(address) {
+                Ok(device) => devices.push(device),
+                Err(error) => self.refused(&[Check::Identity], address, DRIVER, &error),
+            }
+        }
+        checks::run(
+            &parameters.checks,
+            devices,
+            &parameters.settings,
+            &mut |outcome| self.check(outcome),
+        );
+    }
+
+    fn live(self, parameters: &Parameters, found: &[String]) {
+        let Some(address) = found.first() else {
+            self.check(outcome("live", false, "there is no sensor".to_owned()));
+            return;
+        };
+        let shown = open(address).and_then(|device| {
+            live::show(
+                device,
+                parameters.live,
+                parameters.live_period,
+                &mut |line| {
+                    print(&line);
+                },
+            )
+        });
+        let mut done = match shown {
+            Ok(count) => outcome("live", count > 0, format!("{count} samples read")),
+            Err(error) => outcome("live", false, error.to_string()),
+        };
+        done.device.clone_from(address);
+        DRIVER.clone_into(&mut done.transport);
+        self.check(done);
+    }
+
+    /// A device that could not be opened fails the checks it was to be opened for.
+    fn refused(
+        self,
+        selection: &[Check],
+        address: &str,
+        transport: &str,
+        error: &dyn std::fmt::Display,
+    ) {
+        for check in selection {
+            if transport == DRIVER || Check::BAR_ACCESS.contains(check) {
+                let mut failed = outcome(check.name(), false, error.to_string());
+                address.clone_into(&mut failed.device);
+                transport.clone_into(&mut failed.transport);
+                self.check(failed);
+            }
+        }
+    }
+
+    /// A step that is told only when it fails.
+    fn step(self, name: &str, done: Result<String>) {
+        if let Err(error) = done {
+            self.check(outcome(name, false, error.to_string()));
+        }
+    }
+
+    fn check(self, mut outcome: Outcome) {
+        outcome.round = self.round;
+        let count = if outcome.ok {
+            &TALLY.passed
+        } else {
+            &TALLY.failed
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        print(&Line::Check(outcome));
+    }
+
+    fn end(self, rebooting: bool) {
+        let (passed, failed) = (
+            TALLY.passed.load(Ordering::Relaxed),
+            TALLY.failed.load(Ordering::Relaxed),
+        );
+        print(&Line::Done {
+            done: true,
+            ok: failed == 0 && passed > 0,
+            round: self.round,
+            kernel: system::kernel(),
+            passed,
+            failed,
+            rebooting,
+        });
+        rustix::fs::sync();
+        let errno = system::end(rebooting);
+        print(&Line::Check(outcome(
+            "end",
+            false,
+            format!("the kernel does not end the system: {errno}"),
+        )));
+    }
+}
+
+fn open(address: &str) -> Result<VfioPci> {
+    system::bind(address, DRIVER)?;
+    system::wait_for_group(address)?;
+    VfioPci::open(address)
+}
+
+/// Ends the guest when it has not ended by itself within `deadline`.
+fn watch(guest: &Guest, deadline: Duration) {
+    let guest = *guest;
+    let watchdog = std::thread::Builder::new().spawn(move || {
+        std::thread::sleep(deadline);
+        guest.check(outcome(
+            "deadline",
+            false,
+            format!(
+                "not done within {} s; openhdv.deadline sets another limit",
+                deadline.as_secs()
+            ),
+        ));
+        guest.end(false);
+    });
+    if let Err(error) = watchdog {
+        guest.check(outcome("deadline", false, format!("no watchdog: {error}")));
+    }
+}
+
+fn outcome(name: &str, ok: bool, detail: String) -> Outcome {
+    Outcome {
+        name: name.to_owned(),
+        ok,
+        detail,
+        device: String::new(),
+        transport: String::new(),
+        round: 1,
+    }
+}
+
+/// One write per line, so that the console keeps it whole. The console is the only place to
+/// say that it fails, so nothing is.
+fn print(line: &Line) {
+    let text = format!("{line}\n");
+    let mut console = std::io::stdout().lock();
+    let _ = console
+        .write_all(text.as_bytes())
+        .and_then(|()| console.flush());
+}

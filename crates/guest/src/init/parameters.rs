@@ -1,0 +1,178 @@
+//! The `openhdv.*` parameters of the kernel's command line.
+//!
+//! | parameter | meaning | default |
+//! | --- | --- | --- |
+//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `live` | `vfio` |
+//! | `openhdv.checks=A,B` | which checks, by name | all |
+//! | `openhdv.sensors=N` | sensors that must be there | 1 |
+//! | `openhdv.source=KIND` | what they measure: `sine`, `any` | `sine` |
+//! | `openhdv.samples=N` | samples of the check `ring-samples` | 1000000 |
+//! | `openhdv.samples-of-two=N` | samples of each sensor in `two-sensors` | 100000 |
+//! | `openhdv.period=US` | microseconds between samples there, to begin with | 5 |
+//! | `openhdv.seconds=N` | how long `live` lasts | 10 |
+//! | `openhdv.live-period=US` | microseconds between samples in `live` | 250000 |
+//! | `openhdv.reboot=1` | boot once more when done, and do everything again | 0 |
+//! | `openhdv.deadline=S` | seconds after which this boot is given up | 900 |
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::checks::{Check, Settings, Source};
+
+/// One thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Checks of BAR access, through sysfs.
+    Sysfs,
+    /// Every check, through vfio-pci.
+    Vfio,
+    /// Samples are read and printed.
+    Live,
+}
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sysfs" => Ok(Self::Sysfs),
+            "vfio" => Ok(Self::Vfio),
+            "live" => Ok(Self::Live),
+            _ => Err("there are sysfs, vfio and live".to_owned()),
+        }
+    }
+}
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Parameters {
+    /// What to do, in this order.
+    pub modes: Vec<Mode>,
+    /// Which checks.
+    pub checks: Vec<Check>,
+    /// Sensors that must be there.
+    pub sensors: usize,
+    /// What the checks need to know.
+    pub settings: Settings,
+    /// How long [`Mode::Live`] lasts.
+    pub live: Duration,
+    /// Microseconds between samples in [`Mode::Live`].
+    pub live_period: u32,
+    /// Boot once more when done.
+    pub reboot: bool,
+    /// When this boot is given up.
+    pub deadline: Duration,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            modes: vec![Mode::Vfio],
+            checks: Check::ALL.to_vec(),
+            sensors: 1,
+            settings: Settings::default(),
+            live: Duration::from_secs(10),
+            live_period: 250_000,
+            reboot: false,
+            deadline: Duration::from_secs(900),
+        }
+    }
+}
+
+impl Parameters {
+    /// Reads the parameters of a kernel command line. The second value says what is wrong with
+    /// those that could not be understood; they have no effect.
+    #[must_use]
+    pub fn parse(command_line: &str) -> (Self, Vec<String>) {
+        let mut parameters = Self::default();
+        let mut wrong = Vec::new();
+        for word in command_line.split_whitespace() {
+            let Some((name, value)) = word
+                .strip_prefix("openhdv.")
+                .map(|rest| rest.split_once('=').unwrap_or((rest, "")))
+            else {
+                continue;
+            };
+            if let Err(why) = parameters.set(name, value) {
+                wrong.push(format!("openhdv.{name}={value}: {why}"));
+            }
+        }
+        (parameters, wrong)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "mode" => self.modes = list(value)?,
+            "checks" => self.checks = list(value)?,
+            "sensors" => self.sensors = one(value)?,
+            "source" => self.settings.source = one(value)?,
+            "samples" => self.settings.samples = one(value)?,
+            "samples-of-two" => self.settings.samples_of_two = one(value)?,
+            "period" => self.settings.period = one(value)?,
+            "seconds" => self.live = Duration::from_secs(one::<u32>(value)?.into()),
+            "live-period" => self.live_period = one(value)?,
+            "reboot" => self.reboot = one::<u8>(value)? != 0,
+            "deadline" => self.deadline = Duration::from_secs(one::<u32>(value)?.into()),
+            _ => return Err("there is no such parameter".to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn one<T: FromStr<Err: Display>>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn list<T: FromStr<Err: Display>>(value: &str) -> Result<Vec<T>, String> {
+    value.split(',').map(one).collect()
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "sine" => Ok(Self::Sine),
+            "any" => Ok(Self::Any),
+            _ => Err("there are sine and any".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_is_read_and_others_are_left_alone() {
+        let (parameters, wrong) = Parameters::parse(
+            "console=ttyS0 quiet openhdv.mode=sysfs,vfio,live openhdv.checks=identity,two-sensors \
+             openhdv.sensors=2 openhdv.source=any openhdv.samples=5 openhdv.samples-of-two=6 \
+             openhdv.period=7 openhdv.seconds=8 openhdv.live-period=9 openhdv.reboot=1 \
+             openhdv.deadline=10",
+        );
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!(parameters.modes, [Mode::Sysfs, Mode::Vfio, Mode::Live]);
+        assert_eq!(parameters.checks, [Check::Identity, Check::TwoSensors]);
+        assert_eq!(parameters.sensors, 2);
+        assert_eq!(parameters.settings.source, Source::Any);
+        assert_eq!(parameters.settings.samples, 5);
+        assert_eq!(parameters.settings.samples_of_two, 6);
+        assert_eq!(parameters.settings.period, 7);
+        assert_eq!(parameters.live, Duration::from_secs(8));
+        assert_eq!(parameters.live_period, 9);
+        assert!(parameters.reboot);
+        assert_eq!(parameters.deadline, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told() {
+        let (parameters, wrong) =
+            Parameters::parse("openhdv.mode=fast openhdv.reboot openhdv.checks= openhdv.x=1");
+        assert_eq!(wrong.len(), 4);
+        assert_eq!(parameters.modes, [Mode::Vfio]);
+        assert_eq!(parameters.checks, Check::ALL);
+        assert!(!parameters.reboot);
+    }
+}

@@ -1,0 +1,204 @@
+//! A device on a vfio-user socket, driven through our client end: no VM, no kernel.
+//!
+//! The device's DMA memory is a memfd per buffer, given to the server by DMA_MAP.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hdv_vfio_user::backend::DmaFlags;
+use hdv_vfio_user::client::{Client, ClientOptions};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+use super::addresses::DmaAddresses;
+use super::memory::Memory;
+use super::pci::{self, COMMAND, COMMAND_BUS_MASTER, COMMAND_MEMORY};
+use super::sysfs::{self, BARS};
+use super::vectors::Vectors;
+use super::{BarAccess, DmaBuffer, Error, Identity, Platform, Result, Width};
+
+/// The region index of config space; those below are the BARs.
+const CONFIG_REGION: u32 = 7;
+/// The interrupt index of MSI-X.
+const MSIX_INDEX: u32 = 2;
+/// How long a function has for its reset: PCI Express Base Specification 6.0, section 6.6.2.
+const FUNCTION_RESET_TIME: Duration = Duration::from_millis(100);
+
+/// A device reached over vfio-user.
+#[derive(Debug)]
+pub struct VfioUser {
+    client: Arc<Mutex<Client>>,
+    addresses: Arc<DmaAddresses>,
+    vectors: Vectors,
+    sizes: [u64; BARS],
+    name: String,
+}
+
+impl VfioUser {
+    /// Connects to the server on `socket` and lets the function decode memory and master the
+    /// bus.
+    ///
+    /// # Errors
+    /// When nobody answers or a message is refused.
+    pub fn connect(socket: &Path) -> Result<Self> {
+        let mut client = Client::connect(socket, ClientOptions::default())
+            .map_err(|error| Error::Client(format!("{}: {error}", socket.display())))?;
+        let mut sizes = [0; BARS];
+        for (size, index) in sizes.iter_mut().zip(0..) {
+            *size = client.region_info(index).map_err(client_error)?.size;
+        }
+        let platform = Self {
+            client: Arc::new(Mutex::new(client)),
+            addresses: Arc::default(),
+            vectors: Vectors::default(),
+            sizes,
+            name: socket.display().to_string(),
+        };
+        pci::set_command(&platform, COMMAND_MEMORY | COMMAND_BUS_MASTER)?;
+        Ok(platform)
+    }
+
+    fn client(&self) -> MutexGuard<'_, Client> {
+        lock(&self.client)
+    }
+
+    fn check(&self, bar: u8, offset: u64, width: Width) -> Result<usize> {
+        width.check("the BAR", offset, self.bar_size(bar)?)?;
+        Ok(usize::try_from(width.bytes()).unwrap_or(8))
+    }
+}
+
+fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
+    client.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn client_error(error: impl std::fmt::Display) -> Error {
+    Error::Client(error.to_string())
+}
+
+impl BarAccess for VfioUser {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn transport(&self) -> &'static str {
+        "vfio-user"
+    }
+
+    fn identity(&self) -> Result<Identity> {
+        pci::identity(self)
+    }
+
+    fn bar_size(&self, bar: u8) -> Result<u64> {
+        Ok(self.sizes.get(usize::from(bar)).copied().unwrap_or(0))
+    }
+
+    fn read(&self, bar: u8, offset: u64, width: Width) -> Result<u64> {
+        let count = self.check(bar, offset, width)?;
+        let mut bytes = [0; 8];
+        self.client()
+            .region_read(u32::from(bar), offset, &mut bytes[..count])
+            .map_err(client_error)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn write(&self, bar: u8, offset: u64, width: Width, value: u64) -> Result<()> {
+        let count = self.check(bar, offset, width)?;
+        self.client()
+            .region_write(u32::from(bar), offset, &value.to_le_bytes()[..count])
+            .map_err(client_error)
+    }
+
+    fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
+        sysfs::config_read(offset, width, |bytes| {
+            self.client()
+                .region_read(CONFIG_REGION, u64::from(offset), bytes)
+                .map_err(client_error)
+        })
+    }
+
+    fn config_write(&self, offset: u16, width: Width, value: u32) -> Result<()> {
+        sysfs::config_write(offset, width, value, |bytes| {
+            self.client()
+                .region_write(CONFIG_REGION, u64::from(offset), bytes)
+                .map_err(client_error)
+        })
+    }
+}
+
+impl Platform for VfioUser {
+    fn dma_buffer(&self, bytes: u64) -> Result<DmaBuffer> {
+        let length = DmaBuffer::whole_pages(bytes)?;
+        let file = memory_file(length)?;
+        let memory = Memory::shared(file.as_fd(), 0, length)
+            .map_err(|errno| Error::call("mmap of a memfd", errno))?;
+        let address = self.addresses.take(length)?;
+        let mapped = self.client().dma_map(
+            address,
+            length,
+            DmaFlags::READ | DmaFlags::WRITE,
+            Some((file.as_fd(), 0)),
+        );
+        if let Err(error) = mapped {
+            self.addresses.give_back(address);
+            return Err(client_error(error));
+        }
+        let (client, addresses) = (Arc::clone(&self.client), Arc::clone(&self.addresses));
+        Ok(DmaBuffer::new(Arc::new(memory), address, move || {
+            // A range that stays mapped must not be given out again.
+            if lock(&client).dma_unmap(address, length).is_ok() {
+                addresses.give_back(address);
+            }
+        }))
+    }
+
+    fn enable_vectors(&self, count: u16) -> Result<()> {
+        let events = Vectors::make(count)?;
+        let control = pci::msix_control(self)?;
+        {
+            let mut client = self.client();
+            let offered = client.irq_info(MSIX_INDEX).map_err(client_error)?.count;
+            if u32::from(count) > offered {
+                return Err(Error::Missing(format!(
+                    "{}: {count} MSI-X vectors wanted, the device has {offered}",
+                    self.name
+                )));
+            }
+            client.disable_irqs(MSIX_INDEX).map_err(client_error)?;
+            let borrowed: Vec<_> = events.iter().map(AsFd::as_fd).collect();
+            client
+                .set_irq_event_fds(MSIX_INDEX, 0, &borrowed)
+                .map_err(client_error)?;
+        }
+        let value = pci::read_word(self, control)? & !pci::MSIX_MASK_ALL | pci::MSIX_ENABLE;
+        self.config_write(control, Width::Word, u32::from(value))?;
+        self.vectors.replace(events);
+        Ok(())
+    }
+
+    fn wait(&self, vector: u16, limit: Duration) -> Result<u64> {
+        self.vectors.wait(vector, limit)
+    }
+
+    /// Resets as a kernel does: saves what a reset clears, resets through config space, waits,
+    /// restores. No SET_IRQS follows, as none does when the kernel of a guest resets a function.
+    fn reset(&self) -> Result<()> {
+        let control = pci::function_reset_control(self)?;
+        let msix = pci::msix_control(self)?;
+        let saved_msix = pci::read_word(self, msix)?;
+        let saved_command = pci::read_word(self, COMMAND)?;
+        let value = pci::read_word(self, control)? | pci::EXPRESS_FUNCTION_RESET;
+        self.config_write(control, Width::Word, u32::from(value))?;
+        std::thread::sleep(FUNCTION_RESET_TIME);
+        self.config_write(COMMAND, Width::Word, u32::from(saved_command))?;
+        self.config_write(msix, Width::Word, u32::from(saved_msix))
+    }
+}
+
+fn memory_file(length: u64) -> Result<OwnedFd> {
+    let file = memfd_create("openhdv-dma", MemfdFlags::CLOEXEC)
+        .map_err(|errno| Error::call("memfd_create", errno))?;
+    ftruncate(&file, length).map_err(|errno| Error::call("ftruncate of a memfd", errno))?;
+    Ok(file)
+}
