@@ -4,17 +4,7 @@ use rustix::io::Errno;
 
 use super::dispatch::Dispatcher;
 use crate::backend::{Backend, DeviceFlags};
-use crate::wire;
-
-/// A structure that always fits its reply.
-pub(super) const fn size_as_u32<T>() -> u32 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the structures of the wire format have less than 100 bytes"
-    )]
-    let size = size_of::<T>() as u32;
-    size
-}
+use crate::wire::{self, size_as_u32};
 
 impl Dispatcher {
     pub(super) fn device_get_info(&mut self, body: &[u8]) -> Result<(), Errno> {

@@ -2,11 +2,10 @@
 
 use rustix::io::Errno;
 
-use super::device::size_as_u32;
 use super::dispatch::{Dispatcher, Request};
 use crate::backend::{Backend, Irq, IrqAction, IrqData, IrqFlags, IrqRequest};
 use crate::vfio::irq_set;
-use crate::wire;
+use crate::wire::{self, size_as_u32};
 
 impl Dispatcher {
     pub(super) fn device_get_irq_info(&mut self, body: &[u8]) -> Result<(), Errno> {

@@ -4,12 +4,11 @@
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
-use super::device::size_as_u32;
 use super::dispatch::Dispatcher;
 use crate::backend::{Backend, RegionFlags};
 use crate::limits::MAX_REGION_INFO;
 use crate::vfio::{io_fd, region_info};
-use crate::wire::{self, RegionAccess};
+use crate::wire::{self, RegionAccess, size_as_u32};
 
 impl Dispatcher {
     pub(super) fn region_read(

@@ -2,10 +2,6 @@
 //! no state. All numbers are in the byte order of the machine, as the specification has it.
 
 mod command;
-#[expect(
-    missing_debug_implementations,
-    reason = "the helper types that zerocopy's derives generate"
-)]
 mod header;
 #[expect(
     missing_debug_implementations,
@@ -15,6 +11,7 @@ mod payload;
 
 pub use command::Command;
 pub use header::{HEADER_SIZE, Header, Kind, MessageFlags};
+pub(crate) use payload::size_as_u32;
 pub use payload::{
     CapabilityHeader, DeviceInfo, DmaAccess, DmaMap, DmaUnmap, IoFdEntry, IoFds, IrqInfo, IrqSet,
     RegionAccess, RegionInfo, SparseAreaEntry, SparseHeader, Version, WriteEntry, WriteMulti,

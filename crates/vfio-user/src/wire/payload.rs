@@ -225,6 +225,16 @@ payload! {
     }
 }
 
+/// The size of a structure of the wire format, in the type of the size fields.
+pub(crate) const fn size_as_u32<T>() -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the structures of the wire format have less than 100 bytes"
+    )]
+    let size = size_of::<T>() as u32;
+    size
+}
+
 /// Takes a payload from the front of a message's body, and what follows it; `None` when the
 /// body is too short.
 #[must_use]
