@@ -1,6 +1,8 @@
 //! Building a config space: checks the description, finds a place for every capability and
 //! links the lists.
 
+use std::ops::Range;
+
 use crate::bar::{BAR_COUNT, Bar, BarIndex, BarKind, Bars};
 use crate::capability::{BarPlan, Capability, CapabilityRegisters, ExtendedCapability, Window};
 use crate::config_space::{AnyCapability, ConfigSpace, Placed, Places};
@@ -28,6 +30,13 @@ struct DeviceRegisters {
     offset: u16,
     initial: Vec<u8>,
     write_mask: Vec<u8>,
+}
+
+impl DeviceRegisters {
+    fn range(&self) -> Range<usize> {
+        let start = usize::from(self.offset);
+        start..start.saturating_add(self.initial.len())
+    }
 }
 
 impl ConfigSpaceBuilder {
@@ -138,11 +147,13 @@ impl ConfigSpaceBuilder {
             identity: self.identity,
             capabilities,
             places: Places::default(),
+            device_registers: self.registers.iter().map(DeviceRegisters::range).collect(),
         };
         config.places = Places {
             msi: config.capability(capability_id::MSI),
             msix: config.capability(capability_id::MSIX),
             power: config.capability(capability_id::POWER_MANAGEMENT),
+            express: config.capability(capability_id::PCI_EXPRESS),
         };
         Ok(config)
     }
@@ -252,14 +263,13 @@ impl Map {
                 mask: write_mask.len(),
             });
         }
-        let start = usize::from(offset);
-        let end = start.saturating_add(length);
+        let Range { start, end } = registers.range();
         // A word other than 0 at 0x100 would be taken for an extended capability.
         let parts = [
             usize::from(header::END)..usize::from(COMPATIBLE_SIZE),
             usize::from(extended::FIRST + extended::HEADER_SIZE)..usize::from(CONFIG_SPACE_SIZE),
         ];
-        let inside = |part: &std::ops::Range<usize>| part.start <= start && end <= part.end;
+        let inside = |part: &Range<usize>| part.start <= start && end <= part.end;
         if length == 0 || !parts.iter().any(inside) {
             return Err(ConfigError::RegistersRange { offset, length });
         }
@@ -382,7 +392,7 @@ fn link(registers: &mut Registers, capabilities: &[Placed]) {
             // All extended capabilities stand after the others.
             let next = capabilities.get(at + 1).map_or(0, |next| next.offset);
             let header = u32::from(capability.id())
-                | u32::from(capability.version()) << extended::VERSION_SHIFT
+                | u32::from(capability.version() & 0xf) << extended::VERSION_SHIFT
                 | u32::from(next) << extended::NEXT_SHIFT;
             registers.define(placed.offset, 4, Field::read_only(header));
         }

@@ -1,6 +1,8 @@
 //! A function's config space as software on the bus sees it: reads, writes, resets and what the
 //! registers say. Building one is in `builder`.
 
+use std::ops::Range;
+
 use crate::bar::{BAR_COUNT, Bar, BarIndex, Bars};
 use crate::builder::ConfigSpaceBuilder;
 use crate::capability::{
@@ -10,6 +12,7 @@ use crate::capability::{
 use crate::effects::Effects;
 use crate::identity::{ClassCode, Identity};
 use crate::registers::Registers;
+use crate::spec::express::{DEVICE_CONTROL, DeviceStatus};
 use crate::spec::header::{self, Command, Status};
 use crate::spec::power::{CONTROL_STATUS, PowerState};
 use crate::spec::{COMPATIBLE_SIZE, CONFIG_SPACE_SIZE};
@@ -24,6 +27,8 @@ pub struct ConfigSpace {
     pub(crate) identity: Identity,
     pub(crate) capabilities: Vec<Placed>,
     pub(crate) places: Places,
+    /// Where plain device registers are.
+    pub(crate) device_registers: Vec<Range<usize>>,
 }
 
 /// A capability and where it was put.
@@ -63,6 +68,7 @@ pub(crate) struct Places {
     pub(crate) msi: Option<u16>,
     pub(crate) msix: Option<u16>,
     pub(crate) power: Option<u16>,
+    pub(crate) express: Option<u16>,
 }
 
 impl ConfigSpace {
@@ -145,6 +151,48 @@ impl ConfigSpace {
     pub fn function_level_reset(&mut self) {
         self.bars.reset(&mut self.registers);
         self.registers.reset(true);
+    }
+
+    /// The function found something to report: sets write-one-to-clear bits of the status
+    /// register. Others are ignored.
+    pub fn raise_status(&mut self, status: Status) {
+        let bits = u32::from(status.intersection(Status::WRITE_ONE_TO_CLEAR).bits()) << 16;
+        self.registers.store(header::COMMAND, bits, bits);
+    }
+
+    /// The function found an error: sets write-one-to-clear bits of the PCI Express device
+    /// status register. Others are ignored, and all are without a PCI Express capability.
+    pub fn raise_device_status(&mut self, status: DeviceStatus) {
+        if let Some(base) = self.places.express {
+            let bits = status.intersection(DeviceStatus::WRITE_ONE_TO_CLEAR).bits();
+            let bits = u32::from(bits) << 16;
+            self.registers.store(base + DEVICE_CONTROL, bits, bits);
+        }
+    }
+
+    /// The device changes plain registers of its own, whatever software can write. Reset brings
+    /// back the declared bytes.
+    ///
+    /// Returns `false`, and changes nothing, unless all bytes are plain device registers.
+    pub fn set_registers(&mut self, offset: u16, data: &[u8]) -> bool {
+        let Some(end) = usize::from(offset).checked_add(data.len()) else {
+            return false;
+        };
+        let places = usize::from(offset)..end;
+        let device = |at: usize| {
+            self.device_registers
+                .iter()
+                .any(|range| range.contains(&at))
+        };
+        if !places.clone().all(device) {
+            return false;
+        }
+        for (at, &byte) in (offset..).zip(data) {
+            let lane = 8 * u32::from(at % 4);
+            self.registers
+                .store(at, 0xff << lane, u32::from(byte) << lane);
+        }
+        true
     }
 
     /// What the function is.
@@ -252,7 +300,7 @@ impl ConfigSpace {
 
 /// What a write to a word of the header asks the owner to act on.
 fn header_effects(offset: u16, before: u32, after: u32) -> Effects {
-    const BARS: std::ops::Range<u16> = header::BAR0..header::BAR0 + 4 * header::BAR_COUNT as u16;
+    const BARS: Range<u16> = header::BAR0..header::BAR0 + 4 * header::BAR_COUNT as u16;
     let changed = before ^ after;
     if offset == header::COMMAND && changed & 0xffff != 0 {
         Effects::COMMAND

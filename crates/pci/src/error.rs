@@ -92,7 +92,7 @@ pub enum ConfigError {
     },
     /// No gap between device registers and other capabilities is large enough.
     #[error(
-        "the {name} capability ({length} bytes) finds no room; move device registers or declare less"
+        "no room for the {name} capability ({length} bytes); move device registers or declare less"
     )]
     NoRoom {
         /// The capability.

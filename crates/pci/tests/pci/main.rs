@@ -1,0 +1,10 @@
+//! Tests of the crate through its public interface.
+
+mod bars;
+mod capabilities;
+mod common;
+mod header;
+mod lists;
+mod model;
+mod msix_table;
+mod refused;
