@@ -1,6 +1,7 @@
 //! The capabilities that VERSION carries as JSON text ("VFIO_USER_VERSION").
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::limits;
@@ -79,15 +80,12 @@ pub enum CapabilitiesError {
     /// The text is not JSON of the right shape.
     #[error("the capabilities of VERSION are not what the specification describes: {0}")]
     Json(#[from] serde_json::Error),
+    /// `capabilities` or `twin_socket` is not a JSON object.
+    #[error("capabilities and twin_socket in VERSION must be JSON objects")]
+    NotAnObject,
     /// No data could be transferred.
     #[error("max_data_xfer_size is 0 in VERSION; at least 1 byte is needed")]
     NoTransfer,
-}
-
-#[derive(Deserialize)]
-struct Received {
-    #[serde(default)]
-    capabilities: Option<Capabilities>,
 }
 
 #[derive(Serialize)]
@@ -136,8 +134,17 @@ impl Capabilities {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let received: Received = serde_json::from_slice(text)?;
-        let capabilities = received.capabilities.unwrap_or_default();
+        let mut received: Map<String, Value> = serde_json::from_slice(text)?;
+        let capabilities = match received.remove("capabilities") {
+            None | Some(Value::Null) => Self::default(),
+            // Arrays would do for structures too, as far as serde is concerned.
+            Some(Value::Object(object))
+                if !object.get("twin_socket").is_some_and(Value::is_array) =>
+            {
+                serde_json::from_value(Value::Object(object))?
+            }
+            Some(_) => return Err(CapabilitiesError::NotAnObject),
+        };
         if capabilities.max_data_xfer_size == 0 {
             return Err(CapabilitiesError::NoTransfer);
         }
@@ -215,6 +222,8 @@ mod tests {
             "7",
             "{",
             r#"{"capabilities": 1}"#,
+            r#"{"capabilities": []}"#,
+            r#"{"capabilities": {"twin_socket": [true, 0]}}"#,
             r#"{"capabilities": {"max_msg_fds": "8"}}"#,
             r#"{"capabilities": {"max_msg_fds": -1}}"#,
             r#"{"capabilities": {"max_data_xfer_size": 0}}"#,
