@@ -1,1 +1,50 @@
-//! OpenHDV.
+//! Host device virtualization: a program supplies a PCI device, this crate puts it into virtual
+//! machines.
+//!
+//! A device is a [`PciDevice`]. A [`DeviceHost`] serves it on a Unix socket, over vfio-user,
+//! to QEMU, Cloud Hypervisor and every other VMM that speaks it; the [`TestBench`] runs it in
+//! a unit test without any. Below both is [`Function`], all that a transport knows of a device.
+//!
+//! ```no_run
+//! # use hdv::{BarAccess, ConfigError, ConfigSpace, PciDevice};
+//! # struct MyDevice;
+//! # impl PciDevice for MyDevice {
+//! #     fn config_space(&self) -> Result<ConfigSpace, ConfigError> { unreachable!() }
+//! #     fn read(&mut self, _: BarAccess) -> u64 { 0 }
+//! #     fn write(&mut self, _: BarAccess, _: u64) {}
+//! #     fn reset(&mut self) {}
+//! # }
+//! use hdv::{DeviceHost, HostOptions};
+//!
+//! let host = DeviceHost::new(HostOptions::new())?;
+//! host.serve("/tmp/my-device.sock", "my device", MyDevice)?;
+//! // The device is served until the host is dropped.
+//! # Ok::<(), hdv::HostError>(())
+//! ```
+
+mod access;
+mod device;
+mod function;
+mod host;
+mod interrupts;
+mod memory;
+mod pci_function;
+mod slot;
+mod sync;
+mod test_bench;
+mod vfio_user;
+
+pub use access::BarAccess;
+pub use device::{DeviceContext, DeviceError, PciDevice};
+pub use function::{Function, ResetScope};
+pub use hdv_pci::{
+    Bar, BarIndex, BarKind, BarOffset, ClassCode, ConfigError, ConfigSpace, ConfigSpaceBuilder,
+    DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
+    VendorSpecific,
+};
+pub use host::{ClientStatus, DeviceHost, DeviceId, DeviceStatus, HostError, HostOptions};
+pub use interrupts::{Delivery, InterruptKind, Interrupts};
+pub use memory::{GuestMemory, MAX_REGIONS, MemoryError};
+pub use slot::DeviceState;
+pub use test_bench::TestBench;
+pub use vm_memory::{AtomicAccess, ByteValued, GuestAddress};

@@ -99,9 +99,9 @@ pub const THRESHOLD_HIGH: u64 = 0x044;
 /// Eight bytes without effect.
 pub const SCRATCH: u64 = 0x048;
 /// Offset of the MSI-X table in BAR0.
-pub const MSIX_TABLE: u64 = 0x800;
+pub const MSIX_TABLE: u32 = 0x800;
 /// Offset of the MSI-X pending-bit array in BAR0.
-pub const MSIX_PENDING: u64 = 0xc00;
+pub const MSIX_PENDING: u32 = 0xc00;
 
 /// Samples are taken while this bit of [`CONTROL`] is set.
 pub const CONTROL_ENABLE: u32 = 1 << 0;
@@ -167,6 +167,8 @@ pub const VECTOR_OVERFLOW: u16 = 2;
 
 /// Reset value of [`PERIOD`].
 pub const PERIOD_RESET: u32 = 1_000_000;
+/// Reset value of [`RING_SIZE`].
+pub const RING_SIZE_RESET: u32 = 256;
 /// Reset value of [`COALESCE`].
 pub const COALESCE_RESET: u32 = 1;
 
@@ -205,7 +207,10 @@ mod tests {
             let phase = f64::from(sequence) / f64::from(SINE_SAMPLES) * std::f64::consts::TAU;
             let real = f64::from(SINE_AMPLITUDE) * phase.sin();
             let off = (f64::from(sine_value(sequence)) - real).abs();
-            assert!(off < f64::from(SINE_AMPLITUDE) * 0.002, "{sequence}: off by {off}");
+            assert!(
+                off < f64::from(SINE_AMPLITUDE) * 0.002,
+                "{sequence}: off by {off}"
+            );
         }
     }
 }

@@ -1,0 +1,234 @@
+//! The thread that accepts connections of all of a host's devices and reads their VERSION.
+//!
+//! A device is given away at VERSION, not when a connection is accepted, so that connections
+//! that say nothing keep nobody out; they are few at a time, and the oldest makes room.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use hdv_vfio_user::server::{Handshake, SessionOptions};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::io::Errno;
+
+use super::Shared;
+use super::endpoint::{Answer, Endpoint};
+use super::session;
+
+/// Connections of one host that are accepted and have not agreed on a version. One more, and the oldest
+/// is closed.
+const MAX_HANDSHAKES: usize = 64;
+
+/// Makes the accepting thread look again.
+pub(super) struct Wake {
+    event: OwnedFd,
+    stop: AtomicBool,
+}
+
+impl Wake {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            stop: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn wake(&self) {
+        // Full means that it is readable already.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
+
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn clear(&self) {
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+    }
+}
+
+/// A connection before its session.
+struct Pending {
+    endpoint: Arc<Endpoint>,
+    handshake: Handshake,
+    /// VERSION has arrived and waits for the last client to be gone.
+    asked: bool,
+}
+
+pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .name("hdv-accept".to_owned())
+        .spawn(move || {
+            let mut acceptor = Acceptor {
+                shared,
+                pending: VecDeque::new(),
+            };
+            while acceptor.turn() {}
+        })
+}
+
+struct Acceptor {
+    shared: Arc<Shared>,
+    pending: VecDeque<Pending>,
+}
+
+impl Acceptor {
+    /// Waits for something to do and does it; false at the end.
+    fn turn(&mut self) -> bool {
+        let listening: Vec<(Arc<Endpoint>, Arc<UnixListener>)> = self
+            .shared
+            .endpoints()
+            .iter()
+            .filter_map(|endpoint| Some((Arc::clone(endpoint), endpoint.listener()?)))
+            .collect();
+        self.pending
+            .retain(|pending| pending.endpoint.listener().is_some());
+        let ready = self.wait(&listening);
+        if self.shared.wake.stop.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.shared.wake.clear();
+        let pending = std::mem::take(&mut self.pending);
+        for (index, pending) in pending.into_iter().enumerate() {
+            // Those that wait for a client to leave are asked again whatever woke us.
+            let due = pending.asked || ready.get(1 + index).copied().unwrap_or(false);
+            if let Some(pending) = if due {
+                self.advance(pending)
+            } else {
+                Some(pending)
+            } {
+                self.pending.push_back(pending);
+            }
+        }
+        let listeners = ready.iter().rev().take(listening.len()).rev();
+        for ((endpoint, listener), _) in listening.iter().zip(listeners).filter(|(_, due)| **due) {
+            self.accept(endpoint, listener);
+        }
+        true
+    }
+
+    /// Blocks until something is ready: the wake event, then the pending connections, then the
+    /// listening sockets.
+    fn wait(&self, listening: &[(Arc<Endpoint>, Arc<UnixListener>)]) -> Vec<bool> {
+        let wake = self.shared.wake.event.as_fd();
+        // A connection that waits for another client has nothing to say to us meanwhile.
+        let pending = self.pending.iter().map(|pending| {
+            let flags = if pending.asked {
+                PollFlags::empty()
+            } else {
+                PollFlags::IN
+            };
+            (pending.handshake.as_fd(), flags)
+        });
+        let listening = listening
+            .iter()
+            .map(|(_, listener)| (listener.as_fd(), PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = [(wake, PollFlags::IN)]
+            .into_iter()
+            .chain(pending)
+            .chain(listening)
+            .map(|(fd, flags): (BorrowedFd<'_>, PollFlags)| PollFd::from_borrowed_fd(fd, flags))
+            .collect();
+        loop {
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    // Only a lack of memory is left; it passes or the process ends anyway.
+                    tracing::error!("waiting for clients: {error}");
+                    std::thread::sleep(std::time::Duration::from_millis(100));
+                }
+                Ok(_) => return fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
+            }
+        }
+    }
+
+    fn accept(&mut self, endpoint: &Arc<Endpoint>, listener: &UnixListener) {
+        loop {
+            let stream = match listener.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::warn!(
+                        device = endpoint.slot().name(),
+                        "accepting a client: {error}"
+                    );
+                    // Out of descriptors, most likely: a silent connection gives its own.
+                    if self.pending.pop_front().is_none() {
+                        std::thread::sleep(std::time::Duration::from_millis(10));
+                    }
+                    return;
+                }
+            };
+            let options = SessionOptions::default()
+                .with_poll(self.shared.options.poll)
+                .with_twin_socket(true);
+            let handshake = match Handshake::new(stream, options) {
+                Ok(handshake) => handshake,
+                Err(error) => {
+                    tracing::warn!(device = endpoint.slot().name(), "a new client: {error}");
+                    continue;
+                }
+            };
+            if self.pending.len() >= MAX_HANDSHAKES {
+                self.pending.pop_front();
+            }
+            let pending = Pending {
+                endpoint: Arc::clone(endpoint),
+                handshake,
+                asked: false,
+            };
+            if let Some(pending) = self.advance(pending) {
+                self.pending.push_back(pending);
+            }
+        }
+    }
+
+    /// Takes a connection as far as it goes; gives it back if it must wait.
+    fn advance(&self, mut pending: Pending) -> Option<Pending> {
+        let name = pending.endpoint.slot().name().to_owned();
+        if !pending.asked {
+            match pending.handshake.advance() {
+                Ok(true) => pending.asked = true,
+                Ok(false) => return Some(pending),
+                Err(error) => {
+                    tracing::info!(
+                        device = name,
+                        "a connection ended before its session: {error}"
+                    );
+                    return None;
+                }
+            }
+        }
+        match pending.endpoint.ask() {
+            Answer::Wait => Some(pending),
+            Answer::Busy => {
+                pending.handshake.refuse(Errno::BUSY);
+                None
+            }
+            Answer::Yours => {
+                if let Err(error) = self.begin(pending) {
+                    tracing::warn!(device = name, "the session did not begin: {error}");
+                }
+                None
+            }
+        }
+    }
+
+    fn begin(&self, pending: Pending) -> io::Result<()> {
+        let socket = pending.handshake.as_fd().try_clone_to_owned()?;
+        let pid = pending.handshake.peer_pid();
+        let session = pending.handshake.accept().map_err(io::Error::other)?;
+        tracing::info!(
+            device = pending.endpoint.slot().name(),
+            pid,
+            "a client connected"
+        );
+        session::start(&self.shared, &pending.endpoint, session, socket, pid)
+    }
+}

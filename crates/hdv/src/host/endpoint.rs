@@ -1,0 +1,120 @@
+//! One device of a host: its listening socket, its slot, and whether a client has it.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hdv_control::SocketClaim;
+use hdv_vfio_user::server::Statistics;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::DeviceId;
+use crate::slot::Slot;
+
+/// A client that has the device.
+pub(super) struct Connected {
+    /// A duplicate of its socket, to see whether it is still there.
+    pub(super) socket: OwnedFd,
+    pub(super) pid: Option<i32>,
+    pub(super) statistics: Arc<Statistics>,
+}
+
+impl Connected {
+    /// The client has closed its end: its session is about to end.
+    fn hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let zero = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&zero)).is_ok_and(|ready| ready > 0)
+    }
+}
+
+/// Who has the device.
+pub(super) enum Occupancy {
+    Free,
+    /// A client has it.
+    Taken(Connected),
+    /// Its client has left and its traces are being removed.
+    Leaving,
+}
+
+/// What a client that asks for the device gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Yours,
+    /// The last client is on its way out: the answer comes when it has left.
+    Wait,
+    Busy,
+}
+
+/// See the module's documentation.
+pub(super) struct Endpoint {
+    id: DeviceId,
+    slot: Arc<Slot>,
+    path: PathBuf,
+    /// `None` once the device was removed.
+    listener: Mutex<Option<(Arc<UnixListener>, SocketClaim)>>,
+    occupancy: Mutex<Occupancy>,
+}
+
+impl Endpoint {
+    pub(super) fn new(
+        id: DeviceId,
+        slot: Arc<Slot>,
+        listener: UnixListener,
+        claim: SocketClaim,
+    ) -> Self {
+        Self {
+            id,
+            slot,
+            path: claim.path().to_owned(),
+            listener: Mutex::new(Some((Arc::new(listener), claim))),
+            occupancy: Mutex::new(Occupancy::Free),
+        }
+    }
+
+    pub(super) fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The listening socket, until the device is removed.
+    pub(super) fn listener(&self) -> Option<Arc<UnixListener>> {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
+        listener.as_ref().map(|(socket, _)| Arc::clone(socket))
+    }
+
+    /// Stops listening and removes the socket's file.
+    pub(super) fn close_socket(&self) {
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn occupancy(&self) -> MutexGuard<'_, Occupancy> {
+        self.occupancy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a client that asks now gets. Only the accepting thread asks, so the answer holds until it
+    /// acts on it.
+    pub(super) fn ask(&self) -> Answer {
+        match &*self.occupancy() {
+            Occupancy::Free => Answer::Yours,
+            // A VMM that was killed and started again asks before its old session has seen the
+            // end of its connection; it must not be told that it is in its own way.
+            Occupancy::Taken(connected) if connected.hung_up() => Answer::Wait,
+            Occupancy::Taken(_) => Answer::Busy,
+            Occupancy::Leaving => Answer::Wait,
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! A device host: devices of this process on sockets, each for one client after another.
+//!
+//! [`DeviceHost`] is what programs use; the threads behind it are in `acceptor` (listening
+//! sockets, VERSION) and `session` (one connected client).
+
+mod acceptor;
+mod endpoint;
+mod session;
+mod status;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hdv_control::{BindError, ControlServer, Registry, RuntimeDirectory, SocketClaim};
+use hdv_pci::ConfigError;
+
+use crate::device::{DeviceError, PciDevice};
+use crate::function::Function;
+use crate::pci_function::PciFunction;
+use crate::slot::Slot;
+
+use acceptor::Wake;
+use endpoint::Endpoint;
+pub use status::{ClientStatus, DeviceStatus};
+
+/// How a host serves its devices.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct HostOptions {
+    /// How long a session looks for the next message before it blocks. It costs a CPU for that long
+    /// after each message and saves the wake-up, most of an access's time on two CPUs.
+    pub poll: Option<Duration>,
+    /// Answer on a control socket in the user's runtime directory, so that `hdv ls` finds this host.
+    pub control: bool,
+}
+
+impl HostOptions {
+    /// Blocking, with a control socket.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            poll: None,
+            control: true,
+        }
+    }
+
+    /// Sets [`HostOptions::poll`].
+    #[must_use]
+    pub fn poll(mut self, poll: Option<Duration>) -> Self {
+        self.poll = poll;
+        self
+    }
+
+    /// Sets [`HostOptions::control`].
+    #[must_use]
+    pub fn control(mut self, control: bool) -> Self {
+        self.control = control;
+        self
+    }
+}
+
+/// Names a device within its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(u64);
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a host could not do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The device's declaration of its config space is wrong.
+    #[error("the device's config space cannot be built: {0}")]
+    Config(#[from] ConfigError),
+    /// The device failed.
+    #[error("the device failed: {0}")]
+    Device(#[from] DeviceError),
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// The control socket cannot be had.
+    #[error("no control socket: {0}")]
+    Control(String),
+    /// The system refused something the host needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no such device on this host.
+    #[error("there is no device {0} on this host")]
+    NoSuchDevice(DeviceId),
+}
+
+impl HostError {
+    pub(crate) fn system(what: &'static str, source: impl Into<io::Error>) -> Self {
+        Self::System {
+            what,
+            source: source.into(),
+        }
+    }
+}
+
+/// What the host's threads share.
+struct Shared {
+    options: HostOptions,
+    endpoints: Mutex<Vec<Arc<Endpoint>>>,
+    /// Threads of sessions that may still run, also those of removed devices.
+    sessions: Mutex<Vec<session::Running>>,
+    wake: Wake,
+    next_id: AtomicU64,
+}
+
+impl Shared {
+    fn endpoints(&self) -> MutexGuard<'_, Vec<Arc<Endpoint>>> {
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Vec<session::Running>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves devices on Unix sockets to vfio-user clients.
+///
+/// One client at a time has a device; a further one is refused with `EBUSY`. A client that leaves,
+/// in whatever way, leaves a reset device for the next. Dropping the host stops and tears down
+/// every device and removes the sockets.
+///
+/// Must not be dropped from inside a call into one of its own devices.
+pub struct DeviceHost {
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+    control: Option<ControlServer>,
+}
+
+impl DeviceHost {
+    /// A host without devices.
+    ///
+    /// # Errors
+    /// A thread, a descriptor or the control socket cannot be had.
+    pub fn new(options: HostOptions) -> Result<Self, HostError> {
+        let wake = Wake::new().map_err(|e| HostError::system("creating an eventfd", e))?;
+        let control = options.control;
+        let shared = Arc::new(Shared {
+            options,
+            endpoints: Mutex::default(),
+            sessions: Mutex::default(),
+            wake,
+            next_id: AtomicU64::new(1),
+        });
+        let control = if control {
+            Some(start_control(&shared)?)
+        } else {
+            None
+        };
+        let acceptor = acceptor::start(Arc::clone(&shared))
+            .map_err(|e| HostError::system("starting the accepting thread", e))?;
+        Ok(Self {
+            shared,
+            acceptor: Some(acceptor),
+            control,
+        })
+    }
+
+    /// Powers a device on and serves it on `socket`. A socket that a dead process left there is replaced.
+    ///
+    /// # Errors
+    /// The device's own error, a wrong declaration, or a socket that cannot be had; the device is torn
+    /// down then.
+    pub fn serve(
+        &self,
+        socket: impl AsRef<Path>,
+        name: &str,
+        device: impl PciDevice + 'static,
+    ) -> Result<DeviceId, HostError> {
+        self.serve_boxed(socket, name, Box::new(device))
+    }
+
+    /// [`DeviceHost::serve`] for a device whose type is known at run time only.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn serve_boxed(
+        &self,
+        socket: impl AsRef<Path>,
+        name: &str,
+        device: Box<dyn PciDevice>,
+    ) -> Result<DeviceId, HostError> {
+        let function = PciFunction::new(device).map_err(|(error, mut device)| {
+            device.teardown();
+            error
+        })?;
+        self.serve_function(socket, name, Box::new(function))
+    }
+
+    /// Serves something that is a [`Function`] already.
+    ///
+    /// # Errors
+    /// As [`DeviceHost::serve`].
+    pub fn serve_function(
+        &self,
+        socket: impl AsRef<Path>,
+        name: &str,
+        function: Box<dyn Function>,
+    ) -> Result<DeviceId, HostError> {
+        // Dropping the slot on the way out tears the device down.
+        let slot = Arc::new(Slot::new(name, function));
+        let (listener, claim) = SocketClaim::bind(socket.as_ref())?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|e| HostError::system("making the socket non-blocking", e))?;
+        slot.power_on()?;
+        if let Some(control) = &self.control {
+            control
+                .note_socket(claim.path())
+                .map_err(|e| HostError::system("noting the socket in the runtime directory", e))?;
+        }
+        let id = DeviceId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
+        let endpoint = Arc::new(Endpoint::new(id, slot, listener, claim));
+        self.shared.endpoints().push(endpoint);
+        self.shared.wake.wake();
+        Ok(id)
+    }
+
+    /// Stops a device and tears it down; its socket goes. A VM that uses it keeps a stub: reads are all
+    /// ones, writes are dropped, until it disconnects.
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub fn remove(&self, id: DeviceId) -> Result<(), HostError> {
+        let endpoint = {
+            let mut endpoints = self.shared.endpoints();
+            let index = endpoints
+                .iter()
+                .position(|endpoint| endpoint.id() == id)
+                .ok_or(HostError::NoSuchDevice(id))?;
+            endpoints.remove(index)
+        };
+        self.retire(&endpoint);
+        self.shared.wake.wake();
+        Ok(())
+    }
+
+    fn retire(&self, endpoint: &Endpoint) {
+        endpoint.close_socket();
+        if let Some(control) = &self.control
+            && let Err(error) = control.forget_socket(endpoint.path())
+        {
+            tracing::warn!("the socket's note in the runtime directory stays: {error}");
+        }
+        endpoint.slot().remove();
+    }
+
+    /// The devices, their state and who is connected.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        status::devices(&self.shared)
+    }
+
+    fn shut_down(&mut self) {
+        self.shared.wake.stop();
+        if let Some(acceptor) = self.acceptor.take() {
+            // It catches what devices do; a panic of its own has been printed already.
+            let _ = acceptor.join();
+        }
+        let endpoints = std::mem::take(&mut *self.shared.endpoints());
+        for endpoint in &endpoints {
+            self.retire(endpoint);
+        }
+        let sessions = std::mem::take(&mut *self.shared.sessions());
+        for session in sessions {
+            session.end();
+        }
+    }
+}
+
+impl Drop for DeviceHost {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+impl fmt::Debug for DeviceHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceHost")
+            .field("devices", &self.devices())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens the control socket, with the commands of this crate.
+fn start_control(shared: &Arc<Shared>) -> Result<ControlServer, HostError> {
+    let failed = |error: &dyn fmt::Display| HostError::Control(error.to_string());
+    let registry = Registry::new();
+    // Not an owner: the server lives in the host that owns `shared`.
+    let weak = Arc::downgrade(shared);
+    registry
+        .register("list", move |_| {
+            let devices = weak
+                .upgrade()
+                .map(|shared| status::devices(&shared))
+                .unwrap_or_default();
+            serde_json::to_value(devices)
+                .map_err(|error| hdv_control::ControlError::internal(error.to_string()))
+        })
+        .map_err(|error| failed(&error))?;
+    let directory = RuntimeDirectory::locate().map_err(|error| failed(&error))?;
+    ControlServer::start(&directory, registry).map_err(|error| failed(&error))
+}

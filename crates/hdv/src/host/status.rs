@@ -1,0 +1,83 @@
+//! What a host says of its devices, to its own program and over the control socket.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Shared;
+use super::endpoint::{Endpoint, Occupancy};
+use crate::slot::DeviceState;
+
+/// A device of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// Names it within the host.
+    pub id: u64,
+    /// What its creator called it.
+    pub name: String,
+    /// Its listening socket.
+    pub socket: PathBuf,
+    /// PCI vendor id.
+    pub vendor_id: u16,
+    /// PCI device id.
+    pub device_id: u16,
+    /// Class code, 24 bits: base class, subclass, interface.
+    pub class_code: u32,
+    /// `powered-off`, `stopped`, `started`, `failed` or `gone`.
+    pub state: String,
+    /// The client that has it.
+    pub client: Option<ClientStatus>,
+}
+
+/// A connected client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientStatus {
+    /// The process that connected, where the kernel knows it.
+    pub pid: Option<i32>,
+    /// Messages received from it.
+    pub messages: u64,
+    /// Region reads.
+    pub reads: u64,
+    /// Region writes.
+    pub writes: u64,
+}
+
+pub(super) fn devices(shared: &Shared) -> Vec<DeviceStatus> {
+    // The list is copied: asking a device for its state waits for the call it may be in.
+    let endpoints = shared.endpoints().clone();
+    endpoints.iter().map(|endpoint| status(endpoint)).collect()
+}
+
+fn status(endpoint: &Endpoint) -> DeviceStatus {
+    let slot = endpoint.slot();
+    let identity = slot.identity();
+    let client = match &*endpoint.occupancy() {
+        Occupancy::Taken(connected) => {
+            let counters = &connected.statistics;
+            Some(ClientStatus {
+                pid: connected.pid,
+                messages: counters.messages(),
+                reads: counters.reads(),
+                writes: counters.writes(),
+            })
+        }
+        Occupancy::Free | Occupancy::Leaving => None,
+    };
+    DeviceStatus {
+        id: endpoint.id().0,
+        name: slot.name().to_owned(),
+        socket: endpoint.path().to_owned(),
+        vendor_id: identity.vendor_id,
+        device_id: identity.device_id,
+        class_code: identity.class.to_u24(),
+        state: match slot.state() {
+            DeviceState::PoweredOff => "powered-off",
+            DeviceState::Stopped => "stopped",
+            DeviceState::Started => "started",
+            DeviceState::Failed => "failed",
+            DeviceState::Gone => "gone",
+        }
+        .to_owned(),
+        client,
+    }
+}

@@ -1,0 +1,383 @@
+//! Guest memory as a device sees it: DMA addresses that the client mapped, copied from and to
+//! without a lock.
+//!
+//! Where memory comes from is the transport's business ([`GuestMemory::map`] and
+//! [`GuestMemory::unmap`] are its side); the wire format is not here.
+
+mod map;
+mod mapping;
+mod transfer;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::ops::Range;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hdv_vfio_user::backend::{DmaFlags, DmaMap};
+use hdv_vfio_user::server::{DmaError, Peer};
+use rustix::io::Errno;
+use vm_memory::{AtomicAccess, ByteValued, Bytes, GuestAddress};
+
+pub use map::MAX_REGIONS;
+
+use crate::sync::Published;
+use map::{Backing, NotMapped, Piece, Region, RegionMap};
+use mapping::Mapping;
+use transfer::{Reading, Transfer, Writing};
+
+/// Why an access to guest memory failed. Nothing was written, unless the error is
+/// [`MemoryError::Client`] or [`MemoryError::ClientWaits`] in an access that spans regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The access leaves guest memory.
+    #[error("{:#x} is not in guest memory", .0.0)]
+    NotMapped(GuestAddress),
+    /// A write to a region that the client gave read-only, or a read of a write-only one.
+    #[error("guest memory at {:#x} does not allow this access", .0.0)]
+    Denied(GuestAddress),
+    /// An atomic access that is not aligned to its size or spans regions.
+    #[error("atomic access at {:#x} is misaligned", .0.0)]
+    Misaligned(GuestAddress),
+    /// The region came without a descriptor and its client waits for a reply of ours, so
+    /// that it cannot answer DMA_READ or DMA_WRITE. Try again from another thread once this access
+    /// is answered, or start the VMM with shared memory.
+    #[error(
+        "guest memory at {:#x} came without a descriptor and its client is waiting for us: \
+         start the VMM with shared guest memory",
+        .0.0
+    )]
+    ClientWaits(GuestAddress),
+    /// The client did not carry out DMA_READ or DMA_WRITE.
+    #[error("the client did not give access to guest memory at {:#x}: {reason}", .address.0)]
+    Client {
+        /// Where.
+        address: GuestAddress,
+        /// What came of the message.
+        reason: DmaError,
+    },
+}
+
+struct Shared {
+    map: Published<RegionMap>,
+    /// Only for regions without a descriptor, never on the way to a mapped one.
+    client: Mutex<Option<Peer>>,
+}
+
+/// A device's view of guest memory. Clones see the same memory; usable from any thread.
+///
+/// Addresses are DMA addresses: guest physical addresses, unless the VMM has a virtual IOMMU.
+#[derive(Clone)]
+pub struct GuestMemory {
+    shared: Arc<Shared>,
+}
+
+impl GuestMemory {
+    /// No memory at all.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                map: Published::new(RegionMap::default()),
+                client: Mutex::new(None),
+            }),
+        }
+    }
+
+    /// Fills `data` from guest memory.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; `data` is then unspecified.
+    pub fn read(&self, address: GuestAddress, data: &mut [u8]) -> Result<(), MemoryError> {
+        self.access(address, Reading(data))
+    }
+
+    /// Writes `data` to guest memory, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn write(&self, address: GuestAddress, data: &[u8]) -> Result<(), MemoryError> {
+        self.access(address, Writing(data))
+    }
+
+    /// Reads an object, for example an integer in this machine's byte order.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn read_obj<T: ByteValued>(&self, address: GuestAddress) -> Result<T, MemoryError> {
+        let mut value = T::zeroed();
+        self.read(address, value.as_mut_slice())?;
+        Ok(value)
+    }
+
+    /// Writes an object.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn write_obj<T: ByteValued>(
+        &self,
+        address: GuestAddress,
+        value: T,
+    ) -> Result<(), MemoryError> {
+        self.write(address, value.as_slice())
+    }
+
+    /// Loads an aligned integer atomically, as a driver in the guest stores it.
+    ///
+    /// # Errors
+    /// [`MemoryError`]. Memory without a descriptor is read by message, which is no less atomic than
+    /// its client makes it.
+    pub fn load<T: AtomicAccess>(
+        &self,
+        address: GuestAddress,
+        order: Ordering,
+    ) -> Result<T, MemoryError> {
+        let map = self.shared.map.read();
+        let Some((mapping, offset)) = mapped_atomic(&map, address, size_of::<T>(), DmaFlags::READ)?
+        else {
+            drop(map);
+            return self.read_obj(address);
+        };
+        mapping
+            .slice(offset, size_of::<T>())
+            .and_then(|slice| slice.load(0, order).ok())
+            .ok_or(MemoryError::Misaligned(address))
+    }
+
+    /// Stores an aligned integer atomically; with [`Ordering::Release`] a driver that sees it also sees
+    /// what was written before.
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn store<T: AtomicAccess>(
+        &self,
+        address: GuestAddress,
+        value: T,
+        order: Ordering,
+    ) -> Result<(), MemoryError> {
+        let map = self.shared.map.read();
+        let Some((mapping, offset)) =
+            mapped_atomic(&map, address, size_of::<T>(), DmaFlags::WRITE)?
+        else {
+            drop(map);
+            return self.write_obj(address, value);
+        };
+        mapping
+            .slice(offset, size_of::<T>())
+            .and_then(|slice| slice.store(value, 0, order).ok())
+            .ok_or(MemoryError::Misaligned(address))
+    }
+
+    /// Whether the whole range can be written now. It may be gone a moment later; use it
+    /// to refuse a setting, not instead of looking at the result of a write.
+    ///
+    /// # Errors
+    /// The first address that cannot be written.
+    pub fn check_writeable(&self, address: GuestAddress, length: u64) -> Result<(), MemoryError> {
+        let length =
+            usize::try_from(length).map_err(|_| MemoryError::NotMapped(GuestAddress(u64::MAX)))?;
+        self.shared
+            .map
+            .read()
+            .pieces(address.0, length, |piece| allowed(&piece, DmaFlags::WRITE))
+    }
+
+    /// Adds a range that a client gave.
+    ///
+    /// # Errors
+    /// `EEXIST` when it overlaps another, `ENOSPC` beyond [`MAX_REGIONS`], `EINVAL` when it is empty,
+    /// wraps, or exceeds its file, otherwise why the file cannot be mapped.
+    pub fn map(&self, map: &DmaMap) -> Result<(), Errno> {
+        let last = map
+            .size
+            .checked_sub(1)
+            .and_then(|span| map.address.checked_add(span))
+            .ok_or(Errno::INVAL)?;
+        self.shared.map.replace(|current| {
+            // The cheap checks first: no mapping is made for a range that will be refused.
+            let mut region = Region {
+                start: map.address,
+                last,
+                flags: map.flags,
+                backing: Backing::Messages,
+            };
+            let with = current.with(region.clone())?;
+            let Some(file) = &map.file else {
+                return Ok((with, ()));
+            };
+            region.backing = Backing::Mapped(Arc::new(Mapping::new(
+                file.as_fd(),
+                map.offset,
+                map.size,
+                map.flags.contains(DmaFlags::WRITE),
+            )?));
+            Ok((current.with(region)?, ()))
+        })
+    }
+
+    /// Removes every range wholly inside `address..address + size`; when this returns, no access
+    /// to them is in flight.
+    ///
+    /// # Errors
+    /// `EINVAL` when a range would be cut in two; nothing is removed then.
+    pub fn unmap(&self, address: u64, size: u64) -> Result<(), Errno> {
+        let last = size
+            .checked_sub(1)
+            .and_then(|span| address.checked_add(span))
+            .ok_or(Errno::INVAL)?;
+        self.shared
+            .map
+            .replace(|current| Ok((current.without(address, last)?, ())))
+    }
+
+    /// Forgets the client and everything it mapped.
+    pub fn clear(&self) {
+        *self.client() = None;
+        let cleared = self
+            .shared
+            .map
+            .replace(|_| Ok::<_, Infallible>((RegionMap::default(), ())));
+        match cleared {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
+    /// Says whom to ask for memory that comes without a descriptor.
+    pub fn set_peer(&self, peer: Peer) {
+        *self.client() = Some(peer);
+    }
+
+    /// The ranges mapped now, as (first address, last address, rights).
+    #[must_use]
+    pub fn ranges(&self) -> Vec<(GuestAddress, GuestAddress, DmaFlags)> {
+        self.shared
+            .map
+            .read()
+            .regions()
+            .iter()
+            .map(|region| {
+                (
+                    GuestAddress(region.start),
+                    GuestAddress(region.last),
+                    region.flags,
+                )
+            })
+            .collect()
+    }
+
+    fn client(&self) -> MutexGuard<'_, Option<Peer>> {
+        self.shared
+            .client
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn access(
+        &self,
+        address: GuestAddress,
+        mut transfer: impl Transfer,
+    ) -> Result<(), MemoryError> {
+        let length = transfer.length();
+        let map = self.shared.map.read();
+        // All of it is checked before any of it is touched: an access fails whole.
+        let mut by_message = false;
+        map.pieces(address.0, length, |piece| {
+            by_message |= matches!(piece.region.backing, Backing::Messages);
+            allowed(&piece, transfer.rights())
+        })?;
+        if by_message {
+            // A message may take as long as its client likes; DMA_UNMAP must not wait for it.
+            let pieces = map.owned_pieces(address.0, length);
+            drop(map);
+            return self.access_by_message(pieces, transfer);
+        }
+        map.pieces(address.0, length, |piece| {
+            if let Backing::Mapped(mapping) = &piece.region.backing {
+                transfer.copy(mapping, piece.offset, piece.buffer);
+            }
+            Ok(())
+        })
+    }
+
+    /// The slow path: some of the range is reached by messages only.
+    fn access_by_message(
+        &self,
+        pieces: Vec<(Region, u64, Range<usize>)>,
+        mut transfer: impl Transfer,
+    ) -> Result<(), MemoryError> {
+        let peer = self.client().clone();
+        for (region, offset, range) in pieces {
+            let address = GuestAddress(region.start + offset);
+            match (&region.backing, &peer) {
+                (Backing::Mapped(mapping), _) => transfer.copy(mapping, offset, range),
+                (Backing::Messages, Some(peer)) => transfer
+                    .exchange(peer, address.0, range)
+                    .map_err(|error| match error {
+                        DmaError::ClientWaits => MemoryError::ClientWaits(address),
+                        reason => MemoryError::Client { address, reason },
+                    })?,
+                (Backing::Messages, None) => {
+                    return Err(MemoryError::Client {
+                        address,
+                        reason: DmaError::Disconnected,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for GuestMemory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for GuestMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestMemory")
+            .field("map", &self.shared.map)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<NotMapped> for MemoryError {
+    fn from(NotMapped(address): NotMapped) -> Self {
+        Self::NotMapped(GuestAddress(address))
+    }
+}
+
+fn allowed(piece: &Piece<'_>, rights: DmaFlags) -> Result<(), MemoryError> {
+    if piece.region.flags.contains(rights) {
+        Ok(())
+    } else {
+        Err(MemoryError::Denied(GuestAddress(
+            piece.region.start + piece.offset,
+        )))
+    }
+}
+
+/// The mapping and offset of an atomic access; `None` when messages must carry it.
+fn mapped_atomic(
+    map: &RegionMap,
+    address: GuestAddress,
+    size: usize,
+    rights: DmaFlags,
+) -> Result<Option<(&Mapping, u64)>, MemoryError> {
+    let mut found = None;
+    map.pieces(address.0, size, |piece| {
+        allowed(&piece, rights)?;
+        if piece.buffer != (0..size) {
+            return Err(MemoryError::Misaligned(address));
+        }
+        if let Backing::Mapped(mapping) = &piece.region.backing {
+            found = Some((mapping.as_ref(), piece.offset));
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}

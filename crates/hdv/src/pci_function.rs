@@ -1,0 +1,258 @@
+//! A [`PciDevice`] as a [`Function`]: config space, MSI-X table and pending-bit array are
+//! emulated here, everything else goes to the device.
+
+use std::ops::Range;
+
+use hdv_pci::{BarIndex, BarOffset, ConfigError, ConfigSpace, Effects, Identity, MsixTable};
+
+use crate::access::{self, BarAccess};
+use crate::device::{DeviceContext, DeviceError, PciDevice};
+use crate::function::{Function, ResetScope};
+use crate::interrupts::{InterruptKind, Interrupts};
+use crate::memory::GuestMemory;
+
+/// Bytes of an MSI-X table entry (PCI Express Base Specification, 7.7.2.4).
+const MSIX_ENTRY_BYTES: u64 = 16;
+
+/// Bytes of a pending-bit array element, 64 vectors (7.7.2.5).
+const MSIX_PENDING_BYTES: u64 = 8;
+
+/// The MSI-X structures and where they lie.
+struct Msix {
+    table: MsixTable,
+    table_place: Place,
+    pending_place: Place,
+}
+
+/// A part of a BAR.
+struct Place {
+    bar: BarIndex,
+    bytes: Range<u64>,
+}
+
+impl Place {
+    fn new(start: BarOffset, length: u64) -> Self {
+        let offset = u64::from(start.offset);
+        Self {
+            bar: start.bar,
+            bytes: offset..offset + length,
+        }
+    }
+
+    /// Where in this part an access begins. The parts are 8-byte aligned, so that an aligned
+    /// access never straddles their ends.
+    fn offset_of(&self, access: BarAccess) -> Option<u64> {
+        (self.bar == access.bar && self.bytes.contains(&access.offset))
+            .then(|| access.offset - self.bytes.start)
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct PciFunction {
+    device: Box<dyn PciDevice>,
+    config: ConfigSpace,
+    msix: Option<Msix>,
+    memory: GuestMemory,
+    interrupts: Interrupts,
+}
+
+impl PciFunction {
+    /// A wrong declaration gives the device back, so that it can be torn down.
+    pub(crate) fn new(
+        device: Box<dyn PciDevice>,
+    ) -> Result<Self, (ConfigError, Box<dyn PciDevice>)> {
+        let config = match device.config_space() {
+            Ok(config) => config,
+            Err(error) => return Err((error, device)),
+        };
+        let msi_vectors = config.msi().map_or(0, |view| view.vectors_capable.into());
+        let msix_vectors = config.msix().map_or(0, |view| view.vectors);
+        let msix = config.msix().map(|view| {
+            let elements = u64::from(view.vectors).div_ceil(64);
+            Msix {
+                table: MsixTable::new(view.vectors),
+                table_place: Place::new(view.table, MSIX_ENTRY_BYTES * u64::from(view.vectors)),
+                pending_place: Place::new(view.pba, MSIX_PENDING_BYTES * elements),
+            }
+        });
+        Ok(Self {
+            device,
+            config,
+            msix,
+            memory: GuestMemory::new(),
+            interrupts: Interrupts::new(msi_vectors, msix_vectors),
+        })
+    }
+
+    fn read_part(&mut self, access: BarAccess, data: &mut [u8]) {
+        if let Some(msix) = &mut self.msix
+            && msix.read(access, data, &self.interrupts)
+        {
+            return;
+        }
+        let value = self.device.read(access);
+        data.copy_from_slice(&value.to_le_bytes()[..data.len()]);
+    }
+
+    fn write_part(&mut self, access: BarAccess, data: &[u8]) {
+        if let Some(msix) = &mut self.msix
+            && msix.write(access, data, &self.interrupts)
+        {
+            return;
+        }
+        self.device.write(access, access::value_of(data));
+    }
+
+    fn follow_msi(&self) {
+        if let Some(msi) = self.config.msi() {
+            for vector in 0..self.interrupts.vectors(InterruptKind::Msi) {
+                let masked = msi.mask >> vector & 1 != 0;
+                self.interrupts
+                    .mask_by_register(InterruptKind::Msi, vector, masked);
+            }
+        }
+    }
+
+    fn reset_registers(&mut self, reset_config: fn(&mut ConfigSpace)) {
+        reset_config(&mut self.config);
+        if let Some(msix) = &mut self.msix {
+            msix.table.reset();
+        }
+        self.interrupts.reset();
+    }
+
+    fn reset_device(&mut self) {
+        self.device.reset();
+        // What the device signalled until it was told belongs to before the reset.
+        self.interrupts.reset();
+    }
+}
+
+impl Msix {
+    /// Answers a read of the table or the pending-bit array; false for any other.
+    fn read(&mut self, access: BarAccess, data: &mut [u8], interrupts: &Interrupts) -> bool {
+        if let Some(offset) = self.table_place.offset_of(access) {
+            self.follow_mask(interrupts, offset);
+            self.table.read(offset, data);
+        } else if let Some(offset) = self.pending_place.offset_of(access) {
+            let (element, byte) = (offset / MSIX_PENDING_BYTES, offset % MSIX_PENDING_BYTES);
+            let bits = interrupts.pending(InterruptKind::MsiX, element);
+            data.copy_from_slice(&(bits >> (8 * byte)).to_le_bytes()[..data.len()]);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Carries out a write to the table and drops one to the pending-bit array, which is
+    /// read-only; false for any other.
+    fn write(&mut self, access: BarAccess, data: &[u8], interrupts: &Interrupts) -> bool {
+        if let Some(offset) = self.table_place.offset_of(access) {
+            self.follow_mask(interrupts, offset);
+            for vector in self.table.write(offset, data) {
+                if let Some(entry) = self.table.entry(vector) {
+                    interrupts.mask_by_register(InterruptKind::MsiX, vector, entry.masked);
+                }
+            }
+            return true;
+        }
+        self.pending_place.offset_of(access).is_some()
+    }
+
+    /// Lets the table show the mask bit of the vector at `offset` as it is: a client that connects
+    /// a vector unmasks it without a write to the table.
+    fn follow_mask(&mut self, interrupts: &Interrupts, offset: u64) {
+        let Ok(vector) = u16::try_from(offset / MSIX_ENTRY_BYTES) else {
+            return;
+        };
+        if let Some(mut entry) = self.table.entry(vector) {
+            entry.masked = interrupts.masked_by_register(InterruptKind::MsiX, vector);
+            self.table.set_entry(vector, entry);
+        }
+    }
+}
+
+impl Function for PciFunction {
+    fn identity(&self) -> Identity {
+        self.config.identity()
+    }
+
+    fn bar_size(&self, bar: BarIndex) -> u64 {
+        self.config.bar(bar).map_or(0, |bar| bar.size)
+    }
+
+    fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
+    }
+
+    fn power_on(&mut self) -> Result<(), DeviceError> {
+        self.device.initialize(DeviceContext {
+            memory: self.memory.clone(),
+            interrupts: self.interrupts.clone(),
+        })
+    }
+
+    fn start(&mut self) -> Result<(), DeviceError> {
+        self.device.start()
+    }
+
+    fn stop(&mut self) {
+        self.device.stop();
+    }
+
+    fn teardown(&mut self) {
+        self.device.teardown();
+    }
+
+    fn config_read(&mut self, offset: u16, data: &mut [u8]) {
+        if self.config.msi().is_some() {
+            let pending = self.interrupts.pending(InterruptKind::Msi, 0);
+            // At most 32 vectors, so the upper half is empty.
+            self.config
+                .set_msi_pending(u32::try_from(pending).unwrap_or(u32::MAX));
+        }
+        self.config.read(offset, data);
+    }
+
+    fn config_write(&mut self, offset: u16, data: &[u8]) {
+        let effects = self.config.write(offset, data);
+        if effects.contains(Effects::FUNCTION_LEVEL_RESET) {
+            self.reset_registers(ConfigSpace::function_level_reset);
+            self.reset_device();
+            return;
+        }
+        if effects.contains(Effects::MSI) {
+            self.follow_msi();
+        }
+        if effects.contains(Effects::MSIX)
+            && let Some(msix) = self.config.msix()
+        {
+            self.interrupts.mask_function(msix.function_masked);
+        }
+    }
+
+    fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]) {
+        access::split(offset, data.len(), |offset, range| {
+            let access = BarAccess::new(bar, offset, range.len());
+            self.read_part(access, &mut data[range]);
+        });
+    }
+
+    fn bar_write(&mut self, bar: BarIndex, offset: u64, data: &[u8]) {
+        access::split(offset, data.len(), |offset, range| {
+            let access = BarAccess::new(bar, offset, range.len());
+            self.write_part(access, &data[range]);
+        });
+    }
+
+    fn reset(&mut self, scope: ResetScope) {
+        self.reset_registers(ConfigSpace::reset);
+        if scope == ResetScope::Function {
+            self.reset_device();
+        }
+    }
+}

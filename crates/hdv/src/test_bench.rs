@@ -1,0 +1,202 @@
+//! A guest in a unit test: memory, a bus and an interrupt recorder, no VM.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use hdv_pci::BarIndex;
+use hdv_vfio_user::backend::{DmaFlags, DmaMap};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fs::MemfdFlags;
+use vm_memory::{ByteValued, GuestAddress};
+
+use crate::device::PciDevice;
+use crate::function::{Function, ResetScope};
+use crate::host::HostError;
+use crate::interrupts::InterruptKind;
+use crate::memory::GuestMemory;
+use crate::pci_function::PciFunction;
+use crate::slot::Slot;
+
+/// Runs a device without a VM.
+///
+/// It does to the device what a transport does: the same lifecycle, real eventfds for interrupts, real
+/// files for guest memory. Accesses are made as a guest makes them, little-endian.
+///
+/// See [`PciDevice`] for an example.
+#[derive(Debug)]
+pub struct TestBench {
+    slot: Slot,
+    /// The driver's own view of guest memory, other mappings of the same files.
+    memory: GuestMemory,
+    vectors: Vec<OwnedFd>,
+}
+
+impl TestBench {
+    /// Attaches a device: powered on, started, not yet with memory or interrupts.
+    ///
+    /// # Errors
+    /// The device's own, or what is wrong with its declaration.
+    pub fn new(device: impl PciDevice + 'static) -> Result<Self, HostError> {
+        let function = PciFunction::new(Box::new(device)).map_err(|(error, mut device)| {
+            device.teardown();
+            error
+        })?;
+        Self::with_function(Box::new(function))
+    }
+
+    /// Attaches something that is a [`Function`] already.
+    ///
+    /// # Errors
+    /// The function's own.
+    pub fn with_function(function: Box<dyn Function>) -> Result<Self, HostError> {
+        let slot = Slot::new("test bench", function);
+        slot.power_on()?;
+        slot.start()?;
+        Ok(Self {
+            slot,
+            memory: GuestMemory::new(),
+            vectors: Vec::new(),
+        })
+    }
+
+    /// Gives the guest `size` bytes of memory at `address`, both multiples of 4096.
+    ///
+    /// # Errors
+    /// The range is misaligned or overlaps another, or there is no memory.
+    pub fn add_memory(&mut self, address: GuestAddress, size: u64) -> Result<(), HostError> {
+        let failed = |error: rustix::io::Errno| HostError::system("adding guest memory", error);
+        let file = rustix::fs::memfd_create("test bench", MemfdFlags::CLOEXEC).map_err(failed)?;
+        rustix::fs::ftruncate(&file, size).map_err(failed)?;
+        for memory in [self.slot.memory(), &self.memory] {
+            let file = file
+                .try_clone()
+                .map_err(|error| HostError::system("adding guest memory", error))?;
+            memory
+                .map(&DmaMap {
+                    address: address.0,
+                    size,
+                    flags: DmaFlags::READ | DmaFlags::WRITE,
+                    offset: 0,
+                    file: Some(file),
+                })
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Takes memory away from the guest, and from the device under way.
+    ///
+    /// # Errors
+    /// A range that was added would be cut in two.
+    pub fn remove_memory(&mut self, address: GuestAddress, size: u64) -> Result<(), HostError> {
+        for memory in [self.slot.memory(), &self.memory] {
+            memory
+                .unmap(address.0, size)
+                .map_err(|error| HostError::system("removing guest memory", error))?;
+        }
+        Ok(())
+    }
+
+    /// Guest memory as the driver sees it.
+    #[must_use]
+    pub fn memory(&self) -> &GuestMemory {
+        &self.memory
+    }
+
+    /// Reads config space.
+    #[must_use]
+    pub fn config_read<T: ByteValued>(&self, offset: u16) -> T {
+        let mut value = T::zeroed();
+        self.slot.config_read(offset, value.as_mut_slice());
+        value
+    }
+
+    /// Writes config space.
+    pub fn config_write<T: ByteValued>(&mut self, offset: u16, value: T) {
+        self.slot.config_write(offset, value.as_slice());
+    }
+
+    /// Reads a BAR.
+    #[must_use]
+    pub fn read<T: ByteValued>(&self, bar: BarIndex, offset: u64) -> T {
+        let mut value = T::zeroed();
+        self.slot.bar_read(bar, offset, value.as_mut_slice());
+        value
+    }
+
+    /// Writes a BAR.
+    pub fn write<T: ByteValued>(&mut self, bar: BarIndex, offset: u64, value: T) {
+        self.slot.bar_write(bar, offset, value.as_slice());
+    }
+
+    /// Enables MSI-X with every vector, or MSI where the device has no MSI-X.
+    ///
+    /// # Errors
+    /// No eventfd can be had.
+    pub fn enable_interrupts(&mut self) -> Result<(), HostError> {
+        let interrupts = self.slot.interrupts();
+        let kind = if interrupts.vectors(InterruptKind::MsiX) > 0 {
+            InterruptKind::MsiX
+        } else {
+            InterruptKind::Msi
+        };
+        let mut given = Vec::new();
+        self.vectors.clear();
+        for _ in 0..interrupts.vectors(kind) {
+            let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+                .map_err(|error| HostError::system("creating an eventfd", error))?;
+            given.push(Some(event.as_fd().try_clone_to_owned().map_err(
+                |error| HostError::system("duplicating an eventfd", error),
+            )?));
+            self.vectors.push(event);
+        }
+        interrupts.connect(kind, 0, given);
+        Ok(())
+    }
+
+    /// How often a vector was signalled since the last look.
+    ///
+    /// # Panics
+    /// The device has no such vector, or [`TestBench::enable_interrupts`] was not called.
+    #[must_use]
+    pub fn take_interrupts(&mut self, vector: u16) -> u64 {
+        let mut count = [0; 8];
+        match rustix::io::read(&self.vectors[usize::from(vector)], &mut count) {
+            Ok(_) => u64::from_ne_bytes(count),
+            Err(_) => 0,
+        }
+    }
+
+    /// Waits until a vector is signalled and says how often it was; 0 when `timeout` passed first.
+    ///
+    /// # Panics
+    /// As [`TestBench::take_interrupts`].
+    pub fn wait_interrupt(&mut self, vector: u16, timeout: Duration) -> u64 {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let count = self.take_interrupts(vector);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if count > 0 || left.is_zero() {
+                return count;
+            }
+            let event = &self.vectors[usize::from(vector)];
+            let mut fds = [PollFd::new(event, PollFlags::IN)];
+            // An interrupted wait is one more turn.
+            let _ = poll(&mut fds, Timespec::try_from(left).ok().as_ref());
+        }
+    }
+
+    /// Resets the function, as DEVICE_RESET and function level reset do.
+    pub fn reset(&mut self) {
+        self.slot.reset(ResetScope::Function);
+    }
+
+    /// Stops virtual processors and starts them again.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn stop_and_start(&mut self) -> Result<(), HostError> {
+        self.slot.stop();
+        Ok(self.slot.start()?)
+    }
+}
