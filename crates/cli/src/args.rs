@@ -1,0 +1,171 @@
+//! The command line: subcommands, options, help texts. Nothing here does anything.
+
+use std::path::PathBuf;
+
+use clap::builder::{Styles, ValueHint};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::style;
+
+/// Longest time to poll before blocking, in microseconds.
+const POLL_MAX: u64 = 1_000_000;
+
+const STYLES: Styles = Styles::styled()
+    .header(style::HEADING)
+    .usage(style::HEADING)
+    .literal(style::NAME)
+    .error(style::BAD)
+    .invalid(style::BAD)
+    .valid(style::GOOD);
+
+/// Emulated PCI devices for virtual machines.
+///
+/// OpenHDV serves emulated PCI devices over vfio-user sockets, so that QEMU, Cloud Hypervisor
+/// and every other vfio-user VMM can use them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hdv",
+    version,
+    styles = STYLES,
+    arg_required_else_help = true,
+    after_help = "\
+Examples:
+  hdv doctor                                           what this machine can run
+  hdv devices                                          what can be served
+  hdv serve --device sensor --socket /tmp/sensor.sock  serve a device
+  hdv probe /tmp/sensor.sock                           look at it"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List the devices that can be served, with their settings
+    #[command(after_help = "\
+Examples:
+  hdv devices
+  hdv devices --json | jq -r '.devices[].name'")]
+    Devices(OutputArgs),
+    /// Serve devices on vfio-user sockets until Ctrl-C
+    Serve(ServeArgs),
+    /// List running device hosts, their devices and who is connected
+    #[command(after_help = "\
+Examples:
+  hdv ls
+  hdv ls --json | jq -r '.hosts[].devices[].socket'
+
+What killed hosts left behind is removed.")]
+    Ls(OutputArgs),
+    /// Look at the device behind a vfio-user socket
+    Probe(ProbeArgs),
+    /// Check what this machine can run, and say what is missing
+    #[command(after_help = "\
+Examples:
+  hdv doctor
+  hdv doctor --json
+
+Accelerators are tried with a kernel, which takes a few seconds each.")]
+    Doctor(OutputArgs),
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  hdv completions bash > ~/.local/share/bash-completion/completions/hdv
+  hdv completions zsh > ~/.zfunc/_hdv
+  hdv completions fish > ~/.config/fish/completions/hdv.fish")]
+    Completions(CompletionsArgs),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hdv serve --device sensor --socket /tmp/sensor.sock
+  hdv serve --device sensor --socket /tmp/a.sock --set source=load \\
+            --device sensor --socket /tmp/b.sock --set source=sine
+  hdv serve --config devices.toml --poll 50
+
+A configuration file:
+  poll = 50
+  [[device]]
+  name = \"sensor\"
+  socket = \"/tmp/a.sock\"
+  set = { source = \"load\" }
+
+A VM gets the device with
+  qemu-system-x86_64 -machine q35,memory-backend=m \\
+    -object memory-backend-memfd,id=m,size=512M,share=on -m 512M \\
+    -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/tmp/sensor.sock\"}}' ...")]
+pub(crate) struct ServeArgs {
+    /// Device to serve; begins a group, and can be repeated (see `hdv devices`)
+    // These three are read in their order by `crate::group`.
+    #[arg(long, value_name = "NAME", action = clap::ArgAction::Append)]
+    pub(crate) device: Vec<String>,
+    /// Socket of the device whose --device stands before it
+    #[arg(long, value_name = "PATH", action = clap::ArgAction::Append, value_hint = ValueHint::FilePath)]
+    pub(crate) socket: Vec<PathBuf>,
+    /// Setting of the device whose --device stands before it; can be repeated
+    #[arg(long, value_name = "KEY=VALUE", action = clap::ArgAction::Append)]
+    pub(crate) set: Vec<String>,
+    /// File with further devices to serve
+    #[arg(long, value_name = "FILE.toml", value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Poll this long for the next message before blocking: faster, but burns a processor
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(0..=POLL_MAX))]
+    pub(crate) poll: Option<u64>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  hdv probe /tmp/sensor.sock
+  hdv probe --hexdump /tmp/sensor.sock | lspci -F /dev/stdin -vvv
+  hdv probe --json /tmp/sensor.sock | jq .identity
+
+Any vfio-user server can be probed while no VM uses it.")]
+pub(crate) struct ProbeArgs {
+    /// Socket of a vfio-user server
+    #[arg(value_name = "SOCKET", value_hint = ValueHint::FilePath)]
+    pub(crate) socket: PathBuf,
+    /// Print config space in the form that `lspci -F` reads
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) hexdump: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn polling_is_bounded() {
+        let parse = |poll: &str| Cli::try_parse_from(["hdv", "serve", "--poll", poll]);
+        assert!(parse("1000000").is_ok());
+        assert!(parse("1000001").is_err());
+        assert!(parse("-1").is_err());
+    }
+}

@@ -1,0 +1,190 @@
+//! `hdv ls`: the running device hosts of this user, asked over their control sockets.
+
+use std::path::PathBuf;
+
+use hdv::{ClientStatus, DeviceStatus};
+use hdv_control::{Client, HostEntry};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::Failure;
+use crate::args::OutputArgs;
+use crate::process;
+use crate::style::{self, Paint};
+
+/// A running host.
+#[derive(Debug, Serialize)]
+pub(crate) struct Host {
+    pub(crate) pid: u32,
+    /// Its command name.
+    pub(crate) process: Option<String>,
+    /// Its control socket.
+    pub(crate) control: PathBuf,
+    pub(crate) devices: Vec<DeviceStatus>,
+    /// Why its devices are not known.
+    pub(crate) error: Option<String>,
+}
+
+/// All hosts of this user; what dead ones left is removed.
+pub(crate) fn hosts() -> Result<Vec<Host>, Failure> {
+    let hosts = hdv_control::hosts()?;
+    Ok(hosts.into_iter().filter_map(ask).collect())
+}
+
+/// `None` if the host has ended meanwhile.
+fn ask(entry: HostEntry) -> Option<Host> {
+    let (devices, error) = match list(&entry) {
+        Ok(devices) => (devices, None),
+        Err(_) if !entry.path.exists() => return None,
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    Some(Host {
+        pid: entry.pid,
+        process: process::name(entry.pid),
+        control: entry.path,
+        devices,
+        error,
+    })
+}
+
+fn list(entry: &HostEntry) -> Result<Vec<DeviceStatus>, Failure> {
+    let mut client = Client::connect(&entry.path)?;
+    let answer = client.call("list", &Value::Null)?;
+    Ok(serde_json::from_value(answer)?)
+}
+
+pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
+    let hosts = hosts()?;
+    let text = if output.json {
+        let document = serde_json::json!({ "hosts": hosts });
+        format!("{}\n", serde_json::to_string_pretty(&document)?)
+    } else {
+        render(&hosts, Paint::stdout())
+    };
+    style::print(&text)?;
+    Ok(())
+}
+
+fn render(hosts: &[Host], paint: Paint) -> String {
+    if hosts.is_empty() {
+        return "No device host is running. `hdv serve --help` says how to start one.\n".to_owned();
+    }
+    let mut table = style::table(
+        paint,
+        &["PID", "DEVICE", "NAME", "STATE", "SOCKET", "CLIENT"],
+    );
+    let mut notes = String::new();
+    for host in hosts {
+        let pid = host.pid.to_string();
+        if let Some(error) = &host.error {
+            let mark = paint.paint(style::WARNING, "warning:");
+            notes.push_str(&format!(
+                "{mark} {}: {error}\n",
+                process::describe(host.pid)
+            ));
+        } else if host.devices.is_empty() {
+            table.add_row([&*pid, "", "", "no device", "", ""]);
+        }
+        for device in &host.devices {
+            table.add_row([
+                pid.clone(),
+                format!("{:04x}:{:04x}", device.vendor_id, device.device_id),
+                paint.paint(style::NAME, printable(&device.name)),
+                device.state.clone(),
+                printable(&device.socket.display().to_string()),
+                device
+                    .client
+                    .as_ref()
+                    .map_or_else(|| "none".to_owned(), client),
+            ]);
+        }
+    }
+    style::lines(&table, "") + &notes
+}
+
+fn client(client: &ClientStatus) -> String {
+    let process = client
+        .pid
+        .and_then(|pid| u32::try_from(pid).ok())
+        .map_or_else(|| "unknown process".to_owned(), process::describe);
+    format!(
+        "{process}, {} reads, {} writes",
+        client.reads, client.writes
+    )
+}
+
+/// Text that somebody chose, without what would move a terminal's cursor.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str, client: Option<ClientStatus>) -> DeviceStatus {
+        DeviceStatus {
+            id: 1,
+            name: name.to_owned(),
+            socket: "/tmp/s".into(),
+            vendor_id: 0x4f48,
+            device_id: 1,
+            class_code: 0x11_8000,
+            state: "started".to_owned(),
+            client,
+        }
+    }
+
+    fn host(devices: Vec<DeviceStatus>, error: Option<&str>) -> Host {
+        Host {
+            // Above the largest pid of Linux: no such process.
+            pid: 5_000_000,
+            process: None,
+            control: "/run/c".into(),
+            devices,
+            error: error.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn nothing_running_is_said_in_words() {
+        assert!(render(&[], Paint::none()).contains("No device host is running"));
+    }
+
+    #[test]
+    fn a_device_has_one_line_with_its_client() {
+        let connected = ClientStatus {
+            pid: Some(5_000_001),
+            messages: 9,
+            reads: 3,
+            writes: 4,
+        };
+        let devices = vec![device("a", Some(connected)), device("b\u{1b}[2J", None)];
+        let text = render(&[host(devices, None)], Paint::none());
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        for part in [
+            "5000000",
+            "4f48:0001",
+            "/tmp/s",
+            "process 5000001, 3 reads, 4 writes",
+        ] {
+            assert!(lines[1].contains(part), "{text}");
+        }
+        assert!(
+            lines[2].contains("b?[2J") && lines[2].ends_with("none"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_host_that_does_not_answer_is_a_warning() {
+        let text = render(&[host(vec![], Some("gave no answer"))], Paint::none());
+        assert!(
+            text.contains("warning: process 5000000: gave no answer"),
+            "{text}"
+        );
+    }
+}

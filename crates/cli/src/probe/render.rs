@@ -1,0 +1,161 @@
+//! What a probe finds out, for people.
+
+use std::fmt::Write;
+
+use super::view::{Interrupt, Region, View};
+use crate::process;
+use crate::style::{self, Paint};
+
+/// Ids are written as the standard and `lspci` write them, in hexadecimal without a prefix.
+pub(super) fn render(view: &View, paint: Paint) -> String {
+    let identity = &view.config.identity;
+    let mut text = String::new();
+    let id = format!("{}:{}", identity.vendor, identity.device);
+    let title = view.names.device.as_deref().or(view.names.class.as_deref());
+    let heading = paint.paint(style::HEADING, &id);
+    let _ = writeln!(text, "{heading}  {}", title.unwrap_or("unnamed device"));
+
+    let mut facts = style::table(paint, &[]);
+    let mut fact = |name: &str, value: String| {
+        facts.add_row([name.to_owned(), value]);
+    };
+    let known = |name: &Option<String>| name.clone().unwrap_or_else(|| "not in pci.ids".to_owned());
+    fact(
+        "vendor",
+        format!("{}  {}", identity.vendor, known(&view.names.vendor)),
+    );
+    fact(
+        "device",
+        format!("{}  {}", identity.device, known(&view.names.device)),
+    );
+    fact(
+        "class",
+        format!("{}  {}", identity.class, known(&view.names.class)),
+    );
+    let (vendor, subsystem) = (identity.subsystem_vendor, identity.subsystem);
+    let subsystem_name = view.names.subsystem_vendor.clone().unwrap_or_default();
+    fact(
+        "subsystem",
+        format!("{vendor}:{subsystem}  {subsystem_name}"),
+    );
+    fact("revision", identity.revision.to_string());
+    fact("command", list(&view.config.command));
+    fact("status", list(&view.config.status));
+    fact(
+        "reset",
+        if view.reset {
+            "supported"
+        } else {
+            "not supported"
+        }
+        .to_owned(),
+    );
+    let server = view
+        .server
+        .pid
+        .map_or_else(|| "unknown process".to_owned(), process::describe);
+    fact(
+        "served by",
+        format!("{server}, vfio-user {}", view.server.version),
+    );
+    text.push_str(&style::lines(&facts, "  "));
+
+    section(&mut text, paint, "Regions");
+    let mut regions = style::table(
+        paint,
+        &["", "SIZE", "ACCESS", "MAPPABLE", "KIND", "ADDRESS"],
+    );
+    for region in &view.regions {
+        regions.add_row(region_row(region));
+    }
+    text.push_str(&style::lines(&regions, "  "));
+
+    section(&mut text, paint, "Capabilities");
+    let mut capabilities = style::table(paint, &["AT", "ID", "NAME", ""]);
+    for capability in &view.config.capabilities {
+        let (offset, id) = (capability.offset.to_string(), capability.id.to_string());
+        let name = paint.paint(style::NAME, capability.name);
+        capabilities.add_row([offset, id, name, capability.details.to_string()]);
+    }
+    for capability in &view.config.extended_capabilities {
+        let (offset, id) = (capability.offset.to_string(), capability.id.to_string());
+        let name = paint.paint(style::NAME, capability.name);
+        capabilities.add_row([offset, id, name, capability.details.to_string()]);
+    }
+    text.push_str(&style::lines(&capabilities, "  "));
+
+    section(&mut text, paint, "Interrupts");
+    if view.interrupts.is_empty() {
+        text.push_str("  none\n");
+    }
+    for interrupt in &view.interrupts {
+        let _ = writeln!(text, "  {}", interrupt_line(interrupt));
+    }
+    for fault in &view.config.faults {
+        let _ = writeln!(text, "{} {fault}", paint.paint(style::WARNING, "warning:"));
+    }
+    text
+}
+
+fn section(text: &mut String, paint: Paint, name: &str) {
+    let _ = writeln!(text, "\n{}", paint.paint(style::HEADING, name));
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn region_row(region: &Region) -> [String; 6] {
+    let access = match (region.read, region.write) {
+        (true, true) => "read, write",
+        (true, false) => "read",
+        (false, true) => "write",
+        (false, false) => "none",
+    };
+    let areas: Vec<String> = region
+        .mappable
+        .iter()
+        .map(|area| match area.size {
+            size if size == region.size => "all".to_owned(),
+            size => format!("{} at 0x{}", style::size(size), area.offset),
+        })
+        .collect();
+    let mappable = if areas.is_empty() {
+        "no".to_owned()
+    } else {
+        areas.join(", ")
+    };
+    let address = match region.bar {
+        Some(bar) if bar.address.0 != 0 => format!("0x{}", bar.address),
+        Some(_) => "not placed".to_owned(),
+        None => String::new(),
+    };
+    [
+        region.name.clone(),
+        style::size(region.size),
+        access.to_owned(),
+        mappable,
+        region.kind().to_owned(),
+        address,
+    ]
+}
+
+fn interrupt_line(interrupt: &Interrupt) -> String {
+    let mut line = format!("{}: {}", interrupt.name, interrupt.count);
+    for (flag, name) in [
+        (interrupt.eventfd, "eventfd"),
+        (interrupt.maskable, "maskable"),
+        (interrupt.automasked, "masks itself"),
+        (interrupt.no_resize, "enabled as a whole"),
+    ] {
+        if flag {
+            line.push_str(", ");
+            line.push_str(name);
+        }
+    }
+    line
+}

@@ -1,0 +1,79 @@
+//! `hdv serve`: devices on sockets until a signal says to end.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use hdv::{DeviceHost, HostOptions, PciDevice};
+use hdv_devices::catalog;
+
+use crate::Failure;
+use crate::args::ServeArgs;
+use crate::group::{self, DeviceRequest};
+use crate::signals::EndingSignals;
+use crate::style::{self, Paint};
+
+pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<(), Failure> {
+    let mut poll = args.poll;
+    if let Some(path) = &args.config {
+        let config = group::from_file(path)?;
+        requests.extend(config.devices);
+        // The command line is nearer to the person.
+        poll = poll.or(config.poll);
+    }
+    group::check(&requests)?;
+
+    // All devices before the first socket: a wrong setting leaves nothing behind.
+    let mut devices = Vec::new();
+    for request in &requests {
+        devices.push(create(request)?);
+    }
+
+    // Before there are threads, so that none of them gets these signals.
+    let signals = EndingSignals::block()?;
+    let host = DeviceHost::new(HostOptions::new().poll(poll.map(Duration::from_micros)))?;
+    for (request, device) in requests.iter().zip(devices) {
+        host.serve_boxed(&request.socket, &request.device, device)?;
+    }
+
+    let text = if args.output.json {
+        let document = serde_json::json!({ "serving": host.devices() });
+        format!("{document}\n")
+    } else {
+        announce(&host, Paint::stdout())
+    };
+    style::print(&text)?;
+    let signal = signals.wait()?;
+    tracing::info!("ending after {signal}");
+    drop(host);
+    Ok(())
+}
+
+fn announce(host: &DeviceHost, paint: Paint) -> String {
+    let mut text = String::new();
+    for device in host.devices() {
+        let _ = writeln!(
+            text,
+            "{} ({:04x}:{:04x}) is served on {}",
+            paint.paint(style::NAME, &device.name),
+            device.vendor_id,
+            device.device_id,
+            device.socket.display()
+        );
+    }
+    text.push_str("Ctrl-C ends it; `hdv serve --help` says how a VM gets a device.\n");
+    text
+}
+
+/// Makes the device of a request. Everything that can be wrong with it is told here.
+fn create(request: &DeviceRequest) -> Result<Box<dyn PciDevice>, Failure> {
+    let Some(kind) = catalog().iter().find(|kind| kind.name == request.device) else {
+        let names: Vec<_> = catalog().iter().map(|kind| kind.name).collect();
+        let message = format!(
+            "there is no device {:?}; there are: {} (`hdv devices` says more)",
+            request.device,
+            names.join(", ")
+        );
+        return Err(message.into());
+    };
+    Ok(kind.create(&request.settings)?)
+}
