@@ -51,6 +51,7 @@ mod config_space;
 mod effects;
 mod error;
 mod identity;
+mod layout;
 mod msix_table;
 mod registers;
 pub mod spec;
