@@ -160,8 +160,7 @@ impl State {
         if self.value < self.low && (before >= self.low || self.sequence == 0) {
             crossed |= STATUS_LOW;
         }
-        if crossed != 0 && self.fault == Fault::BothThresholds
-            || self.fault == Fault::CrossedUnset
+        if crossed != 0 && self.fault == Fault::BothThresholds || self.fault == Fault::CrossedUnset
         {
             crossed = STATUS_HIGH | STATUS_LOW;
         }
@@ -215,19 +214,30 @@ impl State {
             _ => {}
         }
         for _ in 0..copies {
-            let slot = at
-                + RING_HEADER_BYTES
-                + u64::from(self.head % self.ring_size) * SAMPLE_BYTES;
-            memory.write(slot + SAMPLE_TIMESTAMP, Width::Qword, time).unwrap();
+            let slot =
+                at + RING_HEADER_BYTES + u64::from(self.head % self.ring_size) * SAMPLE_BYTES;
             memory
-                .write(slot + SAMPLE_VALUE, Width::Dword, u64::from(value.cast_unsigned()))
+                .write(slot + SAMPLE_TIMESTAMP, Width::Qword, time)
                 .unwrap();
             memory
-                .write(slot + SAMPLE_SEQUENCE, Width::Dword, u64::from(self.sequence))
+                .write(
+                    slot + SAMPLE_VALUE,
+                    Width::Dword,
+                    u64::from(value.cast_unsigned()),
+                )
+                .unwrap();
+            memory
+                .write(
+                    slot + SAMPLE_SEQUENCE,
+                    Width::Dword,
+                    u64::from(self.sequence),
+                )
                 .unwrap();
             self.head = self.head.wrapping_add(1);
         }
-        memory.store_release(at + RING_HEADER_HEAD, self.head).unwrap();
+        memory
+            .store_release(at + RING_HEADER_HEAD, self.head)
+            .unwrap();
         true
     }
 
@@ -362,7 +372,7 @@ impl State {
                 if in_use {
                     return self.refuse(ERROR_RING_BUSY);
                 }
-                if value % RING_ALIGNMENT != 0 && self.fault != Fault::AnyAlignment {
+                if !value.is_multiple_of(RING_ALIGNMENT) && self.fault != Fault::AnyAlignment {
                     return self.refuse(ERROR_RING_ALIGNMENT);
                 }
                 self.ring_address = value;
@@ -501,7 +511,11 @@ impl Platform for Model {
         self.state().memory.push((address, Arc::clone(&memory)));
         let (state, addresses) = (Arc::clone(&self.state), Arc::clone(&self.addresses));
         Ok(DmaBuffer::new(memory, address, move || {
-            state.lock().unwrap().memory.retain(|(base, _)| *base != address);
+            state
+                .lock()
+                .unwrap()
+                .memory
+                .retain(|(base, _)| *base != address);
             addresses.give_back(address);
         }))
     }

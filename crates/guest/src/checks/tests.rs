@@ -33,7 +33,10 @@ fn a_good_sensor_passes_everything() {
         for outcome in &outcomes {
             assert!(outcome.ok, "{outcome:?}");
         }
-        let names: Vec<_> = outcomes.iter().map(|outcome| outcome.name.as_str()).collect();
+        let names: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| outcome.name.as_str())
+            .collect();
         assert_eq!(
             names,
             [
@@ -58,7 +61,11 @@ fn fails(check: Check, fault: Fault, reason: &str) {
     let [outcome] = outcomes.as_slice() else {
         panic!("{check:?} with {fault:?}: {outcomes:?}");
     };
-    assert!(!outcome.ok, "{check:?} with {fault:?} passed: {}", outcome.detail);
+    assert!(
+        !outcome.ok,
+        "{check:?} with {fault:?} passed: {}",
+        outcome.detail
+    );
     assert!(
         outcome.detail.contains(reason),
         "{check:?} with {fault:?} failed with {:?}, not with {reason:?}",
@@ -75,12 +82,28 @@ fn identity_finds_faults() {
 #[test]
 fn registers_finds_faults() {
     fails(Check::Registers, Fault::WideWrites, "scratch reads");
-    fails(Check::Registers, Fault::WritableVersion, "version is read-only");
+    fails(
+        Check::Registers,
+        Fault::WritableVersion,
+        "version is read-only",
+    );
     fails(Check::Registers, Fault::ClearedByZero, "after a write of 0");
-    fails(Check::Registers, Fault::NeverCleared, "after a one was written");
-    fails(Check::Registers, Fault::IncoherentRead, "was read with sequence number");
+    fails(
+        Check::Registers,
+        Fault::NeverCleared,
+        "after a one was written",
+    );
+    fails(
+        Check::Registers,
+        Fault::IncoherentRead,
+        "was read with sequence number",
+    );
     fails(Check::Registers, Fault::AnyPeriod, "after a period of 0");
-    fails(Check::Registers, Fault::RefusedAndStored, "a period of 0 gave");
+    fails(
+        Check::Registers,
+        Fault::RefusedAndStored,
+        "a period of 0 gave",
+    );
 }
 
 #[test]
@@ -99,7 +122,11 @@ fn ring_samples_finds_faults() {
     for number in [0, 1, 4095, 12_345] {
         fails(check, Fault::Lose(number), "came through the ring");
         fails(check, Fault::Repeat(number), "was next");
-        fails(check, Fault::Tear(number), &format!("sample {number} is torn"));
+        fails(
+            check,
+            Fault::Tear(number),
+            &format!("sample {number} is torn"),
+        );
         fails(check, Fault::HeadFirst(number), "");
     }
     fails(check, Fault::TimeBack(7000), "sample 7000 has time 1");
@@ -136,8 +163,16 @@ fn bad_settings_finds_faults() {
     fails(check, Fault::AnyAlignment, "was accepted");
     fails(check, Fault::AnyPeriod, "a period of 0 was accepted");
     fails(check, Fault::RefusedAndStored, "changed the register");
-    fails(check, Fault::OneReason, "was refused with error 1, expected 2");
-    fails(check, Fault::NeverBusy, "another size of a ring in use was accepted");
+    fails(
+        check,
+        Fault::OneReason,
+        "was refused with error 1, expected 2",
+    );
+    fails(
+        check,
+        Fault::NeverBusy,
+        "another size of a ring in use was accepted",
+    );
 }
 
 #[test]

@@ -56,3 +56,33 @@ pub fn show<P: Platform>(
     sensor.stop()?;
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fault, Model};
+
+    #[test]
+    fn samples_are_shown_in_order() {
+        let mut sequences = Vec::new();
+        let count = show(
+            Model::new(Fault::None),
+            Duration::from_millis(20),
+            1000,
+            &mut |line| match line {
+                Line::Sample { sequence, .. } => sequences.push(sequence),
+                other => panic!("{other}"),
+            },
+        )
+        .unwrap();
+        assert!(count > 0);
+        assert!(sequences.into_iter().eq(0..u32::try_from(count).unwrap()));
+    }
+
+    #[test]
+    fn a_sensor_that_is_silent_is_an_error() {
+        let device = Model::new(Fault::Silent(VECTOR_SAMPLES));
+        let error = show(device, Duration::from_secs(1), 1000, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains("no sample"), "{error}");
+    }
+}

@@ -12,6 +12,7 @@ pub mod parameters;
 pub mod system;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -61,7 +62,11 @@ pub fn main() {
         "modules",
         system::load_modules().map(|count| format!("{count} loaded")),
     );
-    guest.work(&parameters);
+    let worked = catch_unwind(AssertUnwindSafe(|| guest.work(&parameters)));
+    if worked.is_err() {
+        let detail = "the program panicked, see its message above".to_owned();
+        guest.check(outcome("program", false, detail));
+    }
 
     let mut again = parameters.reboot && round == 1 && marker.is_ok();
     if again && let Err(error) = marker::leave() {

@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
+use hdv_vfio_user::vfio::{irq, irq_set};
 use rustix::io::Errno;
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 
@@ -37,19 +38,13 @@ pub(super) const API_VERSION: c_int = 0;
 pub(super) const TYPE1_V2_IOMMU: usize = 3;
 /// `VFIO_GROUP_FLAGS_VIABLE`: every device of the group is free for us.
 pub(super) const GROUP_VIABLE: u32 = 1 << 0;
-/// `VFIO_REGION_INFO_FLAG_MMAP`.
-pub(super) const REGION_MMAP: u32 = 1 << 2;
-/// `VFIO_PCI_CONFIG_REGION_INDEX`.
-pub(super) const CONFIG_REGION: u32 = 7;
-/// `VFIO_PCI_MSIX_IRQ_INDEX`.
-pub(super) const MSIX_INDEX: u32 = 2;
 
 /// `VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE`.
 const DMA_READ_WRITE: u32 = 3;
-/// `VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER`: with a count of 0, disable all.
-const IRQS_DISABLE: u32 = 1 << 0 | 1 << 5;
-/// `VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER`.
-const IRQS_EVENTS: u32 = 1 << 2 | 1 << 5;
+/// With a count of 0: disable all.
+const IRQS_DISABLE: u32 = irq_set::DATA_NONE | irq_set::ACTION_TRIGGER;
+/// Bind to eventfds.
+const IRQS_EVENTS: u32 = irq_set::DATA_EVENTFD | irq_set::ACTION_TRIGGER;
 
 /// `vfio_group_status`.
 #[repr(C)]
@@ -223,7 +218,7 @@ pub(super) fn set_msix_events<Event: AsFd>(
     let mut set = IrqSet {
         argsz: 0,
         flags: IRQS_EVENTS,
-        index: MSIX_INDEX,
+        index: irq::MSIX,
         start: 0,
         count: u32::try_from(events.len()).map_err(|_| Errno::INVAL)?,
         events: [-1; VECTORS_MAX as usize],
@@ -243,7 +238,7 @@ pub(super) fn disable_msix(device: BorrowedFd<'_>) -> Outcome<()> {
     let mut set = IrqSet {
         argsz: IRQ_SET_HEADER_BYTES,
         flags: IRQS_DISABLE,
-        index: MSIX_INDEX,
+        index: irq::MSIX,
         start: 0,
         count: 0,
         events: [-1; VECTORS_MAX as usize],

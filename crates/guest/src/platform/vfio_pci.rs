@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hdv_vfio_user::vfio::{region, region_info};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::addresses::DmaAddresses;
@@ -119,12 +120,12 @@ impl VfioPci {
                 .map_err(call("VFIO_DEVICE_GET_REGION_INFO"))?;
             bar.size = info.size;
             bar.offset = info.offset;
-            if info.size != 0 && info.flags & ioctls::REGION_MMAP != 0 {
+            if info.size != 0 && info.flags & region_info::MMAP != 0 {
                 // A region with an MSI-X table may refuse; then its file is used.
                 bar.mapping = Memory::shared(device.as_fd(), info.offset, info.size).ok();
             }
         }
-        let config_offset = ioctls::region_info(device.as_fd(), ioctls::CONFIG_REGION)
+        let config_offset = ioctls::region_info(device.as_fd(), region::CONFIG)
             .map_err(call("VFIO_DEVICE_GET_REGION_INFO"))?
             .offset;
         let platform = Self {

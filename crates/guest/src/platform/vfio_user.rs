@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hdv_vfio_user::backend::DmaFlags;
 use hdv_vfio_user::client::{Client, ClientOptions};
+use hdv_vfio_user::vfio::{irq, region};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::addresses::DmaAddresses;
@@ -18,10 +19,6 @@ use super::sysfs::{self, BARS};
 use super::vectors::Vectors;
 use super::{BarAccess, DmaBuffer, Error, Identity, Platform, Result, Width};
 
-/// The region index of config space; those below are the BARs.
-const CONFIG_REGION: u32 = 7;
-/// The interrupt index of MSI-X.
-const MSIX_INDEX: u32 = 2;
 /// How long a function has for its reset: PCI Express Base Specification 6.0, section 6.6.2.
 const FUNCTION_RESET_TIME: Duration = Duration::from_millis(100);
 
@@ -113,7 +110,7 @@ impl BarAccess for VfioUser {
     fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
         sysfs::config_read(offset, width, |bytes| {
             self.client()
-                .region_read(CONFIG_REGION, u64::from(offset), bytes)
+                .region_read(region::CONFIG, u64::from(offset), bytes)
                 .map_err(client_error)
         })
     }
@@ -121,7 +118,7 @@ impl BarAccess for VfioUser {
     fn config_write(&self, offset: u16, width: Width, value: u32) -> Result<()> {
         sysfs::config_write(offset, width, value, |bytes| {
             self.client()
-                .region_write(CONFIG_REGION, u64::from(offset), bytes)
+                .region_write(region::CONFIG, u64::from(offset), bytes)
                 .map_err(client_error)
         })
     }
@@ -158,17 +155,17 @@ impl Platform for VfioUser {
         let control = pci::msix_control(self)?;
         {
             let mut client = self.client();
-            let offered = client.irq_info(MSIX_INDEX).map_err(client_error)?.count;
+            let offered = client.irq_info(irq::MSIX).map_err(client_error)?.count;
             if u32::from(count) > offered {
                 return Err(Error::Missing(format!(
                     "{}: {count} MSI-X vectors wanted, the device has {offered}",
                     self.name
                 )));
             }
-            client.disable_irqs(MSIX_INDEX).map_err(client_error)?;
+            client.disable_irqs(irq::MSIX).map_err(client_error)?;
             let borrowed: Vec<_> = events.iter().map(AsFd::as_fd).collect();
             client
-                .set_irq_event_fds(MSIX_INDEX, 0, &borrowed)
+                .set_irq_event_fds(irq::MSIX, 0, &borrowed)
                 .map_err(client_error)?;
         }
         let value = pci::read_word(self, control)? & !pci::MSIX_MASK_ALL | pci::MSIX_ENABLE;
