@@ -3,8 +3,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::Instant;
 
@@ -17,6 +17,14 @@ use crate::stream::{
 };
 use crate::wire::{Header, Kind};
 
+/// No command that wants a reply is under way.
+const IDLE: u8 = 0;
+/// A command that wants a reply has been received: the client waits, for as long as the backend
+/// takes.
+const BUSY: u8 = 1;
+/// Its reply is being sent: the client is about to go on.
+const REPLYING: u8 = 2;
+
 /// The connection, as its threads share it.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -24,8 +32,10 @@ pub(super) struct Channel {
     twin: Option<OwnedFd>,
     /// Whoever sends on the main socket holds this, so that messages do not mix.
     sending: Mutex<()>,
-    /// The session has received a command and not yet sent its reply.
-    owes_reply: AtomicBool,
+    /// One of [`IDLE`], [`BUSY`] and [`REPLYING`].
+    state: AtomicU8,
+    /// How many threads wait for the state to leave [`REPLYING`].
+    reply_waiters: AtomicU32,
     closed: AtomicBool,
     session_thread: OnceLock<ThreadId>,
     /// Whoever makes a DMA request holds this until it is answered.
@@ -59,7 +69,8 @@ impl Channel {
             socket,
             twin,
             sending: Mutex::new(()),
-            owes_reply: AtomicBool::new(false),
+            state: AtomicU8::new(IDLE),
+            reply_waiters: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             session_thread: OnceLock::new(),
             turn: Mutex::new(Turn {
@@ -103,18 +114,22 @@ impl Channel {
 
     /// A command that wants a reply has been received.
     pub(super) fn begin_command(&self) {
-        self.owes_reply.store(true, Ordering::SeqCst);
+        self.state.store(BUSY, Ordering::SeqCst);
     }
 
-    /// Its reply has been sent.
-    pub(super) fn end_command(&self) {
-        self.owes_reply.store(false, Ordering::SeqCst);
-    }
-
-    /// Sends a reply. Blocks as long as the client does not read.
-    pub(super) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-        let _sending = lock(&self.sending);
-        send(self.socket(), bytes, fds)
+    /// Sends its reply. Blocks as long as the client does not read.
+    pub(super) fn end_command(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        self.state.store(REPLYING, Ordering::SeqCst);
+        let sent = {
+            let _sending = lock(&self.sending);
+            send(self.socket(), bytes, fds)
+        };
+        self.state.store(IDLE, Ordering::SeqCst);
+        if self.reply_waiters.load(Ordering::SeqCst) != 0 {
+            drop(lock(&self.waiter));
+            self.answered.notify_all();
+        }
+        sent
     }
 
     /// A reply has been received on the main socket: hands it to who waits for it.
@@ -140,14 +155,14 @@ impl Channel {
     }
 
     /// Whether a DMA request can be made now; takes the turn if so.
-    pub(super) fn take_turn(&self) -> Result<MutexGuard<'_, Turn>, DmaError> {
-        self.check()?;
+    pub(super) fn take_turn(&self, deadline: Instant) -> Result<MutexGuard<'_, Turn>, DmaError> {
+        self.check(deadline)?;
         let turn = lock(&self.turn);
-        self.check()?;
+        self.check(deadline)?;
         Ok(turn)
     }
 
-    fn check(&self) -> Result<(), DmaError> {
+    fn check(&self, deadline: Instant) -> Result<(), DmaError> {
         if self.is_closed() {
             return Err(DmaError::Disconnected);
         }
@@ -155,10 +170,43 @@ impl Channel {
         // main socket is the one that asks.
         let nobody_receives =
             self.twin.is_none() && self.session_thread.get() == Some(&thread::current().id());
-        if self.owes_reply.load(Ordering::SeqCst) || nobody_receives {
+        if nobody_receives {
             return Err(DmaError::ClientWaits);
         }
-        Ok(())
+        match self.state.load(Ordering::SeqCst) {
+            IDLE => Ok(()),
+            REPLYING => self.await_reply_sent(deadline),
+            _ => Err(DmaError::ClientWaits),
+        }
+    }
+
+    /// The client may have its reply already and act on it before the session's thread has
+    /// returned from the send: that must not look like a client that waits.
+    fn await_reply_sent(&self, deadline: Instant) -> Result<(), DmaError> {
+        self.reply_waiters.fetch_add(1, Ordering::SeqCst);
+        let mut waiter = lock(&self.waiter);
+        let result = loop {
+            if self.is_closed() {
+                break Err(DmaError::Disconnected);
+            }
+            match self.state.load(Ordering::SeqCst) {
+                IDLE => break Ok(()),
+                REPLYING => {}
+                _ => break Err(DmaError::ClientWaits),
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break Err(DmaError::TimedOut);
+            }
+            waiter = self
+                .answered
+                .wait_timeout(waiter, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        };
+        drop(waiter);
+        self.reply_waiters.fetch_sub(1, Ordering::SeqCst);
+        result
     }
 
     /// Sends a request (a whole message, whose id is set here) and passes the body of the
@@ -193,13 +241,12 @@ impl Channel {
         deadline: Instant,
         accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
     ) -> Result<(), DmaError> {
-        {
+        let sent = {
+            let _sending = self.lock_sending(deadline)?;
             let mut waiter = lock(&self.waiter);
             waiter.expected = Some(header);
             waiter.outcome = None;
-        }
-        let sent = {
-            let _sending = lock(&self.sending);
+            drop(waiter);
             send_until(self.socket(), message, deadline)
         };
         let mut waiter = lock(&self.waiter);
@@ -230,6 +277,17 @@ impl Channel {
                 .wait_timeout(waiter, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
+        }
+    }
+
+    /// Only the session's thread competes for this, with a reply that a client may never read.
+    fn lock_sending(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>, DmaError> {
+        loop {
+            match self.sending.try_lock() {
+                Ok(guard) => return Ok(guard),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => self.await_reply_sent(deadline)?,
+            }
         }
     }
 

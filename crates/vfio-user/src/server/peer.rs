@@ -111,7 +111,7 @@ impl Peer {
         message: &mut [u8],
         accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
     ) -> Result<(), DmaError> {
-        let mut turn = self.channel.take_turn()?;
+        let mut turn = self.channel.take_turn(Instant::now() + DMA_REPLY_TIMEOUT)?;
         let deadline = Instant::now() + DMA_REPLY_TIMEOUT;
         self.channel
             .exchange(&mut turn, header, message, deadline, accept)

@@ -136,11 +136,11 @@ impl Session {
         if wants_reply {
             let reply = dispatcher.last_reply();
             let sent = if reply.fds().is_empty() {
-                self.channel.send(reply.bytes(), &[])
+                self.channel.end_command(reply.bytes(), &[])
             } else {
-                self.channel.send(reply.bytes(), &reply.borrowed_fds())
+                self.channel
+                    .end_command(reply.bytes(), &reply.borrowed_fds())
             };
-            self.channel.end_command();
             match sent {
                 Ok(()) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => {

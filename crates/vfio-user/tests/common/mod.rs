@@ -97,6 +97,16 @@ impl Record {
         lock(&self.peer).clone().expect("a session has begun")
     }
 
+    pub fn has_peer(&self) -> bool {
+        lock(&self.peer).is_some()
+    }
+
+    /// The client's peer, as soon as the session has begun.
+    pub fn wait_peer(&self) -> Peer {
+        wait_for("session", || self.has_peer());
+        self.peer()
+    }
+
     /// The eventfds that SET_IRQS brought.
     pub fn take_eventfds(&self) -> Vec<OwnedFd> {
         std::mem::take(&mut lock(&self.kept))
