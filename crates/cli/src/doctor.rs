@@ -2,6 +2,7 @@
 //! here.
 
 use std::fmt::Write;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use hdv_qemu::doctor::{Report, examine};
@@ -12,6 +13,9 @@ use crate::style::{self, Paint};
 
 /// Ends with a failure where no guest can be run, so that scripts can ask.
 pub(crate) fn run(output: OutputArgs) -> Result<ExitCode, Failure> {
+    if io::stderr().is_terminal() {
+        eprintln!("Looking, and trying each accelerator with a kernel ...");
+    }
     let report = examine();
     let text = if output.json {
         let mut document = serde_json::to_value(&report)?;

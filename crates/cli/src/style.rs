@@ -61,7 +61,7 @@ fn wants_colour(output: &impl IsTerminal) -> bool {
     output.is_terminal() && !set("NO_COLOR") && !dumb
 }
 
-/// An empty table with these headings, as wide as the terminal.
+/// An empty table with these headings, if any, as wide as the terminal.
 pub(crate) fn table(paint: Paint, headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
@@ -69,7 +69,9 @@ pub(crate) fn table(paint: Paint, headings: &[&str]) -> Table {
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
-    table.set_header(headings.iter().map(|heading| paint.paint(HEADING, heading)));
+    if !headings.is_empty() {
+        table.set_header(headings.iter().map(|heading| paint.paint(HEADING, heading)));
+    }
     table
 }
 

@@ -4,6 +4,10 @@ mod busy;
 mod render;
 mod view;
 
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
 use hdv_vfio_user::Errno;
 use hdv_vfio_user::client::{Client, ClientError, ClientOptions};
 
@@ -13,14 +17,13 @@ use crate::hexdump::hexdump;
 use crate::pci_names::PciNames;
 use crate::style::{self, Paint};
 
+/// How long a device may still be in use by a client that has just ended.
+const LEAVING_PATIENCE: Duration = Duration::from_millis(500);
+/// How long to pause between two attempts.
+const LEAVING_PAUSE: Duration = Duration::from_millis(10);
+
 pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
-    let mut client = match Client::connect(&args.socket, ClientOptions::default()) {
-        Ok(client) => client,
-        Err(ClientError::Refused {
-            errno: Errno::BUSY, ..
-        }) => return Err(busy::explain(&args.socket).into()),
-        Err(error) => return Err(error.into()),
-    };
+    let mut client = connect(&args.socket)?;
     let text = if args.hexdump {
         hexdump(&view::read_config(&mut client)?)
     } else {
@@ -35,4 +38,23 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
     drop(client);
     style::print(&text)?;
     Ok(())
+}
+
+/// Connects; a device that is in use is an error that says who has it.
+fn connect(socket: &Path) -> Result<Client, Failure> {
+    let deadline = Instant::now() + LEAVING_PATIENCE;
+    loop {
+        match Client::connect(socket, ClientOptions::default()) {
+            Err(ClientError::Refused {
+                errno: Errno::BUSY, ..
+            }) => {
+                let client = busy::client_of(socket);
+                if client.is_some() || Instant::now() >= deadline {
+                    return Err(busy::explain(socket, client).into());
+                }
+                thread::sleep(LEAVING_PAUSE);
+            }
+            result => return Ok(result?),
+        }
+    }
 }

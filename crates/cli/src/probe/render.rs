@@ -1,6 +1,6 @@
 //! What a probe finds out, for people.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use super::view::{Interrupt, Region, View};
 use crate::process;
@@ -13,31 +13,21 @@ pub(super) fn render(view: &View, paint: Paint) -> String {
     let id = format!("{}:{}", identity.vendor, identity.device);
     let title = view.names.device.as_deref().or(view.names.class.as_deref());
     let heading = paint.paint(style::HEADING, &id);
-    let _ = writeln!(text, "{heading}  {}", title.unwrap_or("unnamed device"));
+    let _ = writeln!(text, "{heading}  {}", title.unwrap_or("PCI device"));
 
     let mut facts = style::table(paint, &[]);
     let mut fact = |name: &str, value: String| {
         facts.add_row([name.to_owned(), value]);
     };
-    let known = |name: &Option<String>| name.clone().unwrap_or_else(|| "not in pci.ids".to_owned());
-    fact(
-        "vendor",
-        format!("{}  {}", identity.vendor, known(&view.names.vendor)),
-    );
-    fact(
-        "device",
-        format!("{}  {}", identity.device, known(&view.names.device)),
-    );
-    fact(
-        "class",
-        format!("{}  {}", identity.class, known(&view.names.class)),
-    );
-    let (vendor, subsystem) = (identity.subsystem_vendor, identity.subsystem);
-    let subsystem_name = view.names.subsystem_vendor.clone().unwrap_or_default();
-    fact(
-        "subsystem",
-        format!("{vendor}:{subsystem}  {subsystem_name}"),
-    );
+    let named = |id: &dyn Display, name: &Option<String>| match name {
+        Some(name) => format!("{id}  {name}"),
+        None => id.to_string(),
+    };
+    fact("vendor", named(&identity.vendor, &view.names.vendor));
+    fact("device", named(&identity.device, &view.names.device));
+    fact("class", named(&identity.class, &view.names.class));
+    let subsystem = format!("{}:{}", identity.subsystem_vendor, identity.subsystem);
+    fact("subsystem", named(&subsystem, &view.names.subsystem_vendor));
     fact("revision", identity.revision.to_string());
     fact("command", list(&view.config.command));
     fact("status", list(&view.config.status));
