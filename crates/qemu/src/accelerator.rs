@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -150,6 +151,10 @@ pub fn trial(
         return Ok(found.trial.clone());
     }
     let trial = attempt(qemu, kernel, accelerator)?;
+    if accelerator == Accelerator::Tcg && !trial.works() {
+        // TCG needs nothing of the machine: what failed was this attempt.
+        return Ok(trial);
+    }
     remembered.retain(|entry| entry.key.boot == key.boot);
     let excess = (remembered.len() + 1).saturating_sub(REMEMBERED_LIMIT);
     remembered.drain(..excess);
@@ -220,7 +225,12 @@ fn unusable(accelerator: Accelerator) -> Option<String> {
             .write(true)
             .open(Path::new(KVM))
             .err()
-            .map(|error| format!("{KVM} cannot be opened: {error}")),
+            .map(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    format!("{KVM} cannot be opened: {error}; add your user to the group that owns it, mostly kvm")
+                }
+                _ => format!("{KVM} cannot be opened: {error}"),
+            }),
         Accelerator::Tcg => None,
     }
 }
@@ -282,9 +292,13 @@ fn watch(guest: &mut RunningGuest, limit: Duration) -> Result<(), String> {
     }
 }
 
-/// What happened, with the first thing that QEMU complained about.
+/// What happened, with the first thing that QEMU complained about and did not only warn of.
 fn last_words(guest: &RunningGuest, what: &str) -> String {
-    match guest.errors().first() {
+    match guest
+        .errors()
+        .iter()
+        .find(|line| !line.contains("warning: "))
+    {
         Some(error) => format!("{what}: {error}"),
         None => what.to_owned(),
     }

@@ -234,4 +234,51 @@ mod tests {
         let error = ask(command, Duration::from_millis(50), &mut |_| {}).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
+
+    /// Set in the process that the next test kills.
+    const DOOMED: &str = "OPENHDV_TEST_DOOMED_PARENT";
+
+    #[test]
+    fn a_child_dies_with_a_killed_parent() {
+        if std::env::var_os(DOOMED).is_some() {
+            let mut command = Command::new("sleep");
+            command.arg("1000");
+            let mut child = spawn(command).unwrap();
+            println!("\nchild {}", child.id());
+            // Until the other process kills this one.
+            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            return;
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([
+            "--exact",
+            "--nocapture",
+            "child::tests::a_child_dies_with_a_killed_parent",
+        ]);
+        command
+            .env(DOOMED, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut parent = spawn(command).unwrap();
+        let stdout = io::BufReader::new(parent.stdout.take().unwrap());
+        let number = io::BufRead::lines(stdout)
+            .find_map(|line| line.unwrap().strip_prefix("child ")?.parse().ok())
+            .unwrap();
+        let grandchild = pidfd_open(Pid::from_raw(number).unwrap(), PidfdFlags::empty()).unwrap();
+        let ended = |limit: Duration| {
+            let timeout = Timespec::try_from(limit).unwrap();
+            poll(
+                &mut [PollFd::new(&grandchild, PollFlags::IN)],
+                Some(&timeout),
+            )
+            .unwrap()
+                == 1
+        };
+        assert!(!ended(Duration::ZERO));
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        assert!(ended(LONG));
+    }
 }

@@ -5,7 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::kernel::Module;
 use crate::{Error, Result};
+
+/// The directory that [`Initramfs::modules`] puts modules into.
+pub const MODULES: &str = "/modules";
 
 /// The longest path, with its end, that Linux takes in an archive (its `PATH_MAX`).
 const PATH_LIMIT: usize = 4096;
@@ -112,6 +116,20 @@ impl Initramfs {
         minor: u32,
     ) -> Result<&mut Self> {
         self.insert(path, CHARACTER_DEVICE, mode, (major, minor), Vec::new())
+    }
+
+    /// Puts kernel modules in, unpacked, under [`MODULES`]: one file each, whose names sort in the
+    /// order in which the guest is to load them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::image`].
+    pub fn modules(&mut self, modules: &[Module]) -> Result<&mut Self> {
+        for (module, number) in modules.iter().zip(0_u32..) {
+            let path = format!("{MODULES}/{number:03}-{}.ko", module.name());
+            self.file(&path, 0o644, module.image()?)?;
+        }
+        Ok(self)
     }
 
     /// The archive. It is not compressed: the kernel takes it as it is.

@@ -369,7 +369,7 @@ impl Machine {
             let mut option = with_path("socket,id=qmp,path=", socket_path("QMP socket", path)?);
             option.push(",server=on,wait=off");
             arguments.option("-chardev", option);
-            arguments.option("-mon", "chardev=qmp,mode=control");
+            arguments.option("-qmp", "chardev:qmp");
         }
         Ok(())
     }
@@ -535,7 +535,7 @@ mod tests {
                 "socket,id=qmp,path=/c,,d/q,server=on,wait=off"
             ]
         );
-        assert_eq!(values(&arguments, "-mon"), ["chardev=qmp,mode=control"]);
+        assert_eq!(values(&arguments, "-qmp"), ["chardev:qmp"]);
         assert_eq!(values(&arguments, "-serial"), ["chardev:serial"]);
     }
 

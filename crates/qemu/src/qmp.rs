@@ -61,6 +61,16 @@ impl Qmp {
     /// [`Error::TimedOut`] when it is not there or silent for `limit`, [`Error::Protocol`] when
     /// what answers is not QEMU.
     pub fn connect(socket: &Path, limit: Duration) -> Result<Self> {
+        Self::connect_while(socket, limit, || true)
+    }
+
+    /// Like [`Qmp::connect`], given up with [`Error::Closed`] as soon as nobody is `alive` who
+    /// could make the socket.
+    pub(crate) fn connect_while(
+        socket: &Path,
+        limit: Duration,
+        mut alive: impl FnMut() -> bool,
+    ) -> Result<Self> {
         let deadline = deadline::after(limit);
         let stream = loop {
             match UnixStream::connect(socket) {
@@ -72,13 +82,13 @@ impl Qmp {
                         ErrorKind::NotFound | ErrorKind::ConnectionRefused
                     ) =>
                 {
+                    let what = format!("connecting to QEMU at {}", socket.display());
+                    if !alive() {
+                        return Err(Error::Closed { doing: what });
+                    }
                     let left = deadline::left(deadline);
                     if left.is_zero() {
-                        return Err(Error::TimedOut {
-                            doing: format!("connecting to QEMU at {}", socket.display()),
-                            limit,
-                            detail: String::new(),
-                        });
+                        return Err(timed_out(&what, limit));
                     }
                     thread::sleep(RETRY.min(left));
                 }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A version such as 11.1.3.
+/// A version such as 11.1.3; serialized as that text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Version {
     /// The first number.
     pub major: u32,
@@ -34,13 +35,19 @@ impl Version {
             .lines()
             .next()?
             .strip_prefix("QEMU emulator version ")?;
-        let mut numbers = words.split_whitespace().next()?.split('.');
+        Self::parse(words.split_whitespace().next()?)
+    }
+
+    /// Reads `11.1.3` or `11.1`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split('.');
         let major = numbers.next()?.parse().ok()?;
         let minor = numbers.next()?.parse().ok()?;
         let micro = numbers
             .next()
             .map_or(Some(0), |number| number.parse().ok())?;
-        Some(Self {
+        numbers.next().is_none().then_some(Self {
             major,
             minor,
             micro,
@@ -54,9 +61,34 @@ impl fmt::Display for Version {
     }
 }
 
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.to_string()
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is not a version such as 11.1.3"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_serialized_as_text() {
+        let text = serde_json::to_string(&Version::new(11, 1, 3)).unwrap();
+        assert_eq!(text, "\"11.1.3\"");
+        assert_eq!(
+            serde_json::from_str::<Version>(&text).unwrap(),
+            Version::new(11, 1, 3)
+        );
+        assert!(serde_json::from_str::<Version>("\"11.1.3.4\"").is_err());
+    }
 
     #[test]
     fn reads_what_qemu_prints() {

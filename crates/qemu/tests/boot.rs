@@ -11,7 +11,7 @@ use hdv_qemu::guest::{RunningGuest, Scratch};
 use hdv_qemu::initramfs::Initramfs;
 use hdv_qemu::kernel::{Kernel, Module};
 use hdv_qemu::locate::{MINIMUM, Origin, Qemu, locate};
-use hdv_qemu::machine::Machine;
+use hdv_qemu::machine::{Machine, VfioUserDevice};
 use serde_json::json;
 
 /// Generous: machines under test are busy.
@@ -83,23 +83,29 @@ fn the_chosen_accelerator_boots_and_is_remembered() {
 }
 
 #[test]
-fn the_kernel_says_its_release_and_ends_for_lack_of_a_first_process() {
+fn the_kernel_says_its_release_unpacks_the_initramfs_and_ends_for_lack_of_a_first_process() {
     let lab = lab();
-    let mut guest = RunningGuest::start(&lab.qemu, machine(lab), Scratch::new().unwrap()).unwrap();
+    let mut initramfs = Initramfs::new();
+    initramfs
+        .file("/deep/below/file", 0o644, vec![b'x'; 12_345])
+        .unwrap();
+    initramfs.symlink("/link", "nowhere").unwrap();
+    let scratch = Scratch::new().unwrap();
+    let initrd = scratch.file("initrd", &initramfs.archive()).unwrap();
+    let mut guest = RunningGuest::start(&lab.qemu, machine(lab).initrd(initrd), scratch).unwrap();
     let directory = guest.directory().to_owned();
+    let release = |line: &str| line.contains(lab.kernel.release());
     guest
-        .expect_line("the kernel's banner", LIMIT, |line| {
-            line.contains(lab.kernel.release())
-        })
+        .expect_line("the kernel's banner", LIMIT, release)
         .unwrap();
-    guest
-        .expect_line("the kernel's end", LIMIT, |line| {
-            line.contains("Kernel panic")
-        })
-        .unwrap();
+    let panic = |line: &str| line.contains("Kernel panic");
+    guest.expect_line("the kernel's end", LIMIT, panic).unwrap();
     assert!(guest.wait(LIMIT).unwrap().success());
     assert_eq!(guest.errors(), Vec::<String>::new());
-    assert!(!guest.is_running());
+    let lines = guest.serial_lines();
+    let said = |text: &str| lines.iter().any(|line| line.contains(text));
+    assert!(said("unpack rootfs image as initramfs"), "{lines:#?}");
+    assert!(!said("unpacking failed"), "{lines:#?}");
     drop(guest);
     assert!(!directory.exists());
 }
@@ -147,12 +153,34 @@ fn qemus_own_complaint_is_in_the_error() {
     let lab = lab();
     let machine = machine(lab).other_device(json!({"driver": "no-such-device"}));
     let mut guest = RunningGuest::start(&lab.qemu, machine, Scratch::new().unwrap()).unwrap();
+    // The control socket never comes, and nobody waits for it.
+    let error = guest.qmp(Duration::MAX).unwrap_err().to_string();
+    assert!(error.contains("no-such-device"), "{error}");
     let error = guest
         .expect_line("the kernel's banner", LIMIT, |_| true)
         .unwrap_err()
         .to_string();
     assert!(error.contains("no-such-device"), "{error}");
     assert!(!guest.wait(LIMIT).unwrap().success());
+}
+
+#[test]
+fn qemu_knows_every_setting_of_a_vfio_user_device() {
+    let lab = lab();
+    let scratch = Scratch::new().unwrap();
+    let socket = scratch.path().join("nobody, listens");
+    let device = VfioUserDevice::new(&socket)
+        .id("sensor")
+        .bus("rp1")
+        .address("0.0")
+        .message_timeout(Duration::from_secs(1));
+    let machine = machine(lab).root_port("rp1").device(device);
+    let mut guest = RunningGuest::start(&lab.qemu, machine, scratch).unwrap();
+    assert!(!guest.wait(LIMIT).unwrap().success());
+    // It came as far as the socket: a setting that it does not know would have stopped it before.
+    let errors = guest.errors().join("\n");
+    assert!(errors.contains("nobody, listens"), "{errors}");
+    assert!(errors.contains("No such file or directory"), "{errors}");
 }
 
 #[test]
@@ -186,6 +214,12 @@ fn vfio_modules_come_unpacked_in_the_order_they_need() {
     assert!(position("vfio") < position("vfio_iommu_type1"));
     assert!(position("vfio_pci_core") < position("vfio_pci"));
     assert!(position("uio") < position("uio_pci_generic"));
+    let mut initramfs = Initramfs::new();
+    let size: usize = modules
+        .iter()
+        .map(|module| module.image().unwrap().len())
+        .sum();
+    assert!(initramfs.modules(&modules).unwrap().archive().len() > size);
     for module in &modules {
         assert!(
             module.image().unwrap().starts_with(b"\x7fELF"),
@@ -193,36 +227,6 @@ fn vfio_modules_come_unpacked_in_the_order_they_need() {
             module.name()
         );
     }
-}
-
-#[test]
-fn the_guest_unpacks_what_the_initramfs_holds() {
-    let lab = lab();
-    let mut initramfs = Initramfs::new();
-    initramfs
-        .file("/deep/below/file", 0o644, vec![b'x'; 12_345])
-        .unwrap();
-    initramfs.symlink("/init", "nowhere").unwrap();
-    let scratch = Scratch::new().unwrap();
-    let initrd = scratch.file("initrd", &initramfs.archive()).unwrap();
-    let mut guest = RunningGuest::start(&lab.qemu, machine(lab).initrd(initrd), scratch).unwrap();
-    // A damaged archive makes the kernel say "Initramfs unpacking failed".
-    guest
-        .expect_line("the kernel's end", LIMIT, |line| {
-            line.contains("Kernel panic")
-        })
-        .unwrap();
-    let lines = guest.serial_lines();
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.contains("Unpacking initramfs")),
-        "{lines:#?}"
-    );
-    assert!(
-        !lines.iter().any(|line| line.contains("unpacking failed")),
-        "{lines:#?}"
-    );
 }
 
 #[test]

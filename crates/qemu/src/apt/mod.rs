@@ -46,8 +46,8 @@ pub(crate) struct Archive {
 }
 
 impl Apt {
-    /// Lays the tree out in `directory` and names the machine's own Debian archive in it.
-    pub(crate) fn prepare(directory: &Path) -> Result<Self> {
+    /// Checks that this machine can fetch, without the network; gives its Debian archive.
+    pub(crate) fn available() -> Result<String> {
         if std::env::consts::ARCH != "x86_64" {
             return Err(Error::Architecture {
                 architecture: std::env::consts::ARCH,
@@ -63,7 +63,12 @@ impl Apt {
                 path: KEYRING.into(),
             });
         }
-        let archive = sources::debian_archive(Path::new("/etc/apt"))?;
+        sources::debian_archive(Path::new("/etc/apt"))
+    }
+
+    /// Lays the tree out in `directory` and names the machine's own Debian archive in it.
+    pub(crate) fn prepare(directory: &Path) -> Result<Self> {
+        let archive = Self::available()?;
         for sub in ["lists/partial", "cache/archives/partial"] {
             let path = directory.join(sub);
             fs::create_dir_all(&path).map_err(at("creating", &path))?;
@@ -92,9 +97,14 @@ impl Apt {
         if answer.status.success() {
             Ok(())
         } else {
-            Err(Error::Network {
-                doing: what.to_owned(),
-                said: answer.complaint(),
+            let said = answer.complaint();
+            let doing = what.to_owned();
+            // What came and cannot be trusted is not the network's fault.
+            let distrusted = ["GPG error", "is not signed", "expired", "not valid yet"];
+            Err(if distrusted.iter().any(|words| said.contains(words)) {
+                Error::PackageTool { doing, said }
+            } else {
+                Error::Network { doing, said }
             })
         }
     }

@@ -189,10 +189,9 @@ impl RunningGuest {
                 doing: WHAT.to_owned(),
             });
         };
-        match Qmp::connect(socket, limit) {
-            Err(Error::TimedOut { .. } | Error::Closed { .. }) if !self.is_running() => {
-                Err(self.ended(WHAT)?)
-            }
+        let child = &mut self.child;
+        match Qmp::connect_while(socket, limit, || matches!(child.try_wait(), Ok(None))) {
+            Err(Error::Closed { .. }) => Err(self.ended(WHAT)?),
             result => result,
         }
     }
