@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use hdv::{ClientStatus, DeviceStatus};
+use hdv::DeviceStatus;
 use hdv_control::{Client, HostEntry};
 use serde::Serialize;
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::Failure;
 use crate::args::OutputArgs;
 use crate::process;
+use crate::status::{Device, DeviceClient};
 use crate::style::{self, Paint};
 
 /// A running host.
@@ -20,7 +21,7 @@ pub(crate) struct Host {
     pub(crate) process: Option<String>,
     /// Its control socket.
     pub(crate) control: PathBuf,
-    pub(crate) devices: Vec<DeviceStatus>,
+    pub(crate) devices: Vec<Device>,
     /// Why its devices are not known.
     pub(crate) error: Option<String>,
 }
@@ -47,10 +48,11 @@ fn ask(entry: HostEntry) -> Option<Host> {
     })
 }
 
-fn list(entry: &HostEntry) -> Result<Vec<DeviceStatus>, Failure> {
+fn list(entry: &HostEntry) -> Result<Vec<Device>, Failure> {
     let mut client = Client::connect(&entry.path)?;
     let answer = client.call("list", &Value::Null)?;
-    Ok(serde_json::from_value(answer)?)
+    let devices: Vec<DeviceStatus> = serde_json::from_value(answer)?;
+    Ok(devices.into_iter().map(Device::from).collect())
 }
 
 pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
@@ -88,7 +90,7 @@ fn render(hosts: &[Host], paint: Paint) -> String {
         for device in &host.devices {
             table.add_row([
                 pid.clone(),
-                format!("{:04x}:{:04x}", device.vendor_id, device.device_id),
+                format!("{}:{}", device.vendor, device.device),
                 paint.paint(style::NAME, printable(&device.name)),
                 device.state.clone(),
                 printable(&device.socket.display().to_string()),
@@ -102,10 +104,9 @@ fn render(hosts: &[Host], paint: Paint) -> String {
     style::lines(&table, "") + &notes
 }
 
-fn client(client: &ClientStatus) -> String {
+fn client(client: &DeviceClient) -> String {
     let process = client
         .pid
-        .and_then(|pid| u32::try_from(pid).ok())
         .map_or_else(|| "unknown process".to_owned(), process::describe);
     format!(
         "{process}, {} reads, {} writes",
@@ -123,21 +124,21 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::Hex;
 
-    fn device(name: &str, client: Option<ClientStatus>) -> DeviceStatus {
-        DeviceStatus {
-            id: 1,
+    fn device(name: &str, client: Option<DeviceClient>) -> Device {
+        Device {
             name: name.to_owned(),
+            vendor: Hex(0x4f48),
+            device: Hex(1),
+            class: Hex(0x11_8000),
             socket: "/tmp/s".into(),
-            vendor_id: 0x4f48,
-            device_id: 1,
-            class_code: 0x11_8000,
             state: "started".to_owned(),
             client,
         }
     }
 
-    fn host(devices: Vec<DeviceStatus>, error: Option<&str>) -> Host {
+    fn host(devices: Vec<Device>, error: Option<&str>) -> Host {
         Host {
             // Above the largest pid of Linux: no such process.
             pid: 5_000_000,
@@ -155,8 +156,9 @@ mod tests {
 
     #[test]
     fn a_device_has_one_line_with_its_client() {
-        let connected = ClientStatus {
+        let connected = DeviceClient {
             pid: Some(5_000_001),
+            process: None,
             messages: 9,
             reads: 3,
             writes: 4,

@@ -14,6 +14,7 @@ mod probe;
 mod process;
 mod serve;
 mod signals;
+mod status;
 mod style;
 
 use std::error::Error;
@@ -45,7 +46,16 @@ fn main() -> ExitCode {
 }
 
 fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
-    match Cli::from_arg_matches(matches)?.command {
+    let command = Cli::from_arg_matches(matches)?.command;
+    // `ls` and `serve` look at the hosts themselves, and fail where that is not possible.
+    if matches!(
+        command,
+        Command::Devices(_) | Command::Probe(_) | Command::Doctor(_)
+    ) && let Err(error) = hdv_control::hosts()
+    {
+        tracing::info!("what killed hosts left behind cannot be removed: {error}");
+    }
+    match command {
         Command::Devices(output) => devices::run(output)?,
         Command::Serve(serve) => {
             // The order of its arguments matters, and only the matches know it.

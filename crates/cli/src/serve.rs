@@ -10,6 +10,7 @@ use crate::Failure;
 use crate::args::ServeArgs;
 use crate::group::{self, DeviceRequest};
 use crate::signals::EndingSignals;
+use crate::status::Device;
 use crate::style::{self, Paint};
 
 pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<(), Failure> {
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
     }
 
     let text = if args.output.json {
-        let document = serde_json::json!({ "serving": host.devices() });
+        let document = serde_json::json!({ "serving": served(&host) });
         format!("{document}\n")
     } else {
         announce(&host, Paint::stdout())
@@ -50,18 +51,22 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
 
 fn announce(host: &DeviceHost, paint: Paint) -> String {
     let mut text = String::new();
-    for device in host.devices() {
+    for device in served(host) {
         let _ = writeln!(
             text,
-            "{} ({:04x}:{:04x}) is served on {}",
+            "{} ({}:{}) is served on {}",
             paint.paint(style::NAME, &device.name),
-            device.vendor_id,
-            device.device_id,
+            device.vendor,
+            device.device,
             device.socket.display()
         );
     }
     text.push_str("Ctrl-C ends it; `hdv serve --help` says how a VM gets a device.\n");
     text
+}
+
+fn served(host: &DeviceHost) -> Vec<Device> {
+    host.devices().into_iter().map(Device::from).collect()
 }
 
 /// Makes the device of a request. Everything that can be wrong with it is told here.

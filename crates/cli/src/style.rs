@@ -18,6 +18,9 @@ pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default();
 /// What is wrong.
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
+/// Narrowest terminal for which tables are wrapped, in columns.
+const WIDTH_MIN: u16 = 60;
+
 /// Whether an output gets colours.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Paint(bool);
@@ -65,8 +68,9 @@ fn wants_colour(output: &impl IsTerminal) -> bool {
 pub(crate) fn table(paint: Paint, headings: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING);
-    // Without a terminal nothing is wrapped: programs read lines.
-    if io::stdout().is_terminal() {
+    // Without a terminal nothing is wrapped: programs read lines. Nor in one that is so
+    // narrow, or says it has no width at all, that columns could not be read.
+    if io::stdout().is_terminal() && table.width().is_some_and(|width| width >= WIDTH_MIN) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
     if !headings.is_empty() {

@@ -60,7 +60,8 @@ fn a_served_device_is_listed_and_probed() {
     let device = &list["hosts"][0]["devices"][0];
     assert_eq!(device["name"], "sensor");
     assert_eq!(device["socket"], socket);
-    assert_eq!(device["vendor_id"], 0x4f48);
+    assert_eq!(device["vendor"], "0x4f48");
+    assert_eq!(device["class"], "0x118000");
     assert_eq!(device["client"], Value::Null);
 
     let probe = place.json(&["probe", "--json", "a.sock"]);
@@ -221,11 +222,22 @@ fn what_a_killed_host_left_is_replaced_or_removed_by_the_next_command() {
     let mut first = Serving::sensor(&place, "a.sock");
     assert!(!first.end(Signal::KILL).success());
     assert_eq!(place.leftovers().len(), 4);
-    let mut second = Serving::sensor(&place, "a.sock");
+    let second = Serving::sensor(&place, "a.sock");
     place.stdout(&["probe", "a.sock"]);
     assert_eq!(place.leftovers().len(), 4);
+    drop(second);
 
-    assert!(!second.end(Signal::KILL).success());
+    for next in [&["ls"][..], &["devices"], &["probe", "a.sock"]] {
+        let mut killed = Serving::sensor(&place, "a.sock");
+        assert!(!killed.end(Signal::KILL).success());
+        assert_eq!(place.leftovers().len(), 4);
+        place.run(next);
+        assert_eq!(
+            place.leftovers(),
+            Vec::<std::path::PathBuf>::new(),
+            "{next:?}"
+        );
+    }
     let list = place.stdout(&["ls"]);
     assert!(list.contains("No device host is running"), "{list}");
     assert_eq!(place.leftovers(), Vec::<std::path::PathBuf>::new());
@@ -289,6 +301,10 @@ fn mistakes_are_told_with_what_to_do() {
             "is not a socket",
         ),
         (&["serve", "--config", "none.toml"], "cannot read none.toml"),
+        (
+            &["serve", "--device", "sensor", "--socket", "none/s"],
+            "there is no directory none",
+        ),
         (&["probe", "none.sock"], "cannot connect to none.sock"),
         (&["probe", "file"], "cannot connect to file"),
     ] {

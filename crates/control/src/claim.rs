@@ -67,6 +67,14 @@ pub enum BindError {
         /// The path.
         path: PathBuf,
     },
+    /// The directory that is to hold the socket does not exist.
+    #[error("there is no directory {} for the socket {}: create it, or choose another path", directory.display(), path.display())]
+    NoDirectory {
+        /// The socket's path.
+        path: PathBuf,
+        /// The directory.
+        directory: PathBuf,
+    },
     /// A file has the name of the companion file.
     #[error("{} exists and is not a lock file of OpenHDV; it was left alone: remove it, or choose another socket path", path.display())]
     LockNameTaken {
@@ -297,6 +305,12 @@ fn take_patiently(path: &Path) -> Result<CompanionLock, BindError> {
                 });
             }
             Err(LockError::Missing) => {}
+            Err(LockError::Io(source)) if source.kind() == io::ErrorKind::NotFound => {
+                return Err(BindError::NoDirectory {
+                    path: path.to_owned(),
+                    directory: path.parent().unwrap_or(path).to_owned(),
+                });
+            }
             Err(LockError::Io(source)) => {
                 return Err(BindError::Io {
                     action: "lock",

@@ -227,7 +227,7 @@ fn a_missing_directory_is_told() {
     let path = directory.path().join("none/s");
     let error = SocketClaim::bind(&path).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
-    assert!(error.contains("No such file"), "{error}");
+    assert!(error.contains("there is no directory"), "{error}");
 }
 
 #[test]
