@@ -1,2 +1,34 @@
-//! OpenHDV.
-fn main() {}
+//! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+
+mod demo;
+mod lab;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// OpenHDV's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Show a Linux guest in QEMU using devices that live in this process.
+    Demo(demo::Arguments),
+}
+
+fn main() -> ExitCode {
+    let ok = match Arguments::parse().task {
+        Task::Demo(arguments) => demo::run(&arguments),
+    };
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

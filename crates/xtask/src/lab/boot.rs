@@ -1,0 +1,89 @@
+//! One boot of the lab's guest and the lines it prints.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use hdv_guest::report::Line;
+use hdv_qemu::guest::{RunningGuest, Scratch};
+use hdv_qemu::machine::{Machine, Serial, VfioUserDevice};
+
+use super::Lab;
+
+const MEMORY_MIB: u32 = 512;
+
+/// What to boot.
+#[derive(Clone, Debug)]
+pub(crate) struct Boot {
+    /// Sockets of the devices, in the order of their PCI addresses.
+    pub(crate) sockets: Vec<PathBuf>,
+    /// With a virtual IOMMU, so that vfio-pci can be used.
+    pub(crate) iommu: bool,
+    /// The guest program's parameters (`openhdv.*`).
+    pub(crate) parameters: String,
+    /// The guest may boot again by itself.
+    pub(crate) reboot: bool,
+}
+
+impl Lab {
+    /// Starts the guest.
+    pub(crate) fn boot(&self, boot: &Boot) -> hdv_qemu::Result<Guest> {
+        let iommu = if boot.iommu { "intel_iommu=on" } else { "" };
+        let append = format!("console=ttyS0 panic=-1 quiet {iommu} {}", boot.parameters);
+        let mut machine = Machine::new(self.accelerator.accelerator)
+            .memory_mib(MEMORY_MIB)
+            .kernel(self.kernel.vmlinuz())
+            .initrd(&self.initramfs)
+            .append(append)
+            .iommu(boot.iommu)
+            .serial(Serial::Stdio)
+            .reboot(boot.reboot);
+        for socket in &boot.sockets {
+            machine = machine.device(VfioUserDevice::new(socket));
+        }
+        Ok(Guest {
+            running: RunningGuest::start(&self.qemu, machine, Scratch::new()?)?,
+        })
+    }
+}
+
+/// A guest that runs the guest program.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    running: RunningGuest,
+}
+
+impl Guest {
+    /// The next line of the guest program; `None` when QEMU has ended.
+    pub(crate) fn next(&mut self, limit: Duration) -> hdv_qemu::Result<Option<Line>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.running.next_line(left)? {
+                None => return Ok(None),
+                Some(text) => {
+                    if let Some(line) = Line::parse(&text) {
+                        return Ok(Some(line));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends QEMU with SIGKILL.
+    pub(crate) fn kill(&mut self) -> hdv_qemu::Result<()> {
+        self.running.kill().map(|_| ())
+    }
+
+    /// Waits until QEMU has ended; what it printed on standard error.
+    pub(crate) fn end(mut self, limit: Duration) -> hdv_qemu::Result<(bool, Vec<String>)> {
+        let status = self.running.wait(limit)?;
+        Ok((status.success(), self.running.errors()))
+    }
+
+    /// The last lines of the console, for people to see what went wrong.
+    pub(crate) fn last_lines(&self) -> String {
+        let lines = self.running.serial_lines();
+        let first = lines.len().saturating_sub(20);
+        lines[first..].join("\n")
+    }
+}

@@ -1,0 +1,22 @@
+//! The guest's initramfs: our program as its first process and the kernel modules it loads.
+
+use hdv_qemu::Result;
+use hdv_qemu::initramfs::Initramfs;
+use hdv_qemu::kernel::Kernel;
+
+/// What a program needs to drive a PCI device from user space.
+const MODULES: [&str; 2] = ["vfio_iommu_type1", "vfio-pci"];
+
+pub(super) fn build(kernel: &Kernel, program: &[u8]) -> Result<Vec<u8>> {
+    let mut initramfs = Initramfs::new();
+    initramfs.file("init", 0o755, program)?;
+    let mut order = String::new();
+    for module in kernel.modules(&MODULES)? {
+        let name = format!("{}.ko", module.name());
+        initramfs.file(&format!("modules/{name}"), 0o644, module.image()?)?;
+        order.push_str(&name);
+        order.push('\n');
+    }
+    initramfs.file("modules/order", 0o644, order)?;
+    Ok(initramfs.archive())
+}
