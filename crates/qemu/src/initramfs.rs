@@ -11,6 +11,10 @@ use crate::{Error, Result};
 /// The directory that [`Initramfs::modules`] puts modules into.
 pub const MODULES: &str = "/modules";
 
+/// The names of the files in [`MODULES`], a line each, in the order in which the guest is to load
+/// them.
+pub const MODULES_ORDER: &str = "/modules/order";
+
 /// The longest path, with its end, that Linux takes in an archive (its `PATH_MAX`).
 const PATH_LIMIT: usize = 4096;
 
@@ -118,18 +122,20 @@ impl Initramfs {
         self.insert(path, CHARACTER_DEVICE, mode, (major, minor), Vec::new())
     }
 
-    /// Puts kernel modules in, unpacked, under [`MODULES`]: one file each, whose names sort in the
-    /// order in which the guest is to load them.
+    /// Puts kernel modules in, unpacked, under [`MODULES`], and beside them [`MODULES_ORDER`].
     ///
     /// # Errors
     ///
     /// As [`Module::image`].
     pub fn modules(&mut self, modules: &[Module]) -> Result<&mut Self> {
-        for (module, number) in modules.iter().zip(0_u32..) {
-            let path = format!("{MODULES}/{number:03}-{}.ko", module.name());
-            self.file(&path, 0o644, module.image()?)?;
+        let mut order = String::new();
+        for module in modules {
+            let name = format!("{}.ko", module.name());
+            self.file(&format!("{MODULES}/{name}"), 0o644, module.image()?)?;
+            order.push_str(&name);
+            order.push('\n');
         }
-        Ok(self)
+        self.file(MODULES_ORDER, 0o644, order)
     }
 
     /// The archive. It is not compressed: the kernel takes it as it is.

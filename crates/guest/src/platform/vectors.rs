@@ -44,6 +44,16 @@ impl Vectors {
         *self.events.lock().unwrap_or_else(PoisonError::into_inner) = events;
     }
 
+    /// Whether any vector is enabled.
+    #[must_use]
+    pub fn in_use(&self) -> bool {
+        !self
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
+    }
+
     /// As [`super::Platform::wait`].
     ///
     /// # Errors

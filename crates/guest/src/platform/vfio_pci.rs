@@ -261,8 +261,11 @@ impl Platform for VfioPci {
 
     fn enable_vectors(&self, count: u16) -> Result<()> {
         let events = Vectors::make(count)?;
-        ioctls::disable_msix(self.device.as_fd())
-            .map_err(self.call("VFIO_DEVICE_SET_IRQS (disable)"))?;
+        // The kernel refuses to disable what is not enabled.
+        if self.vectors.in_use() {
+            ioctls::disable_msix(self.device.as_fd())
+                .map_err(self.call("VFIO_DEVICE_SET_IRQS (disable)"))?;
+        }
         ioctls::set_msix_events(self.device.as_fd(), &events)
             .map_err(self.call("VFIO_DEVICE_SET_IRQS (eventfds)"))?;
         self.vectors.replace(events);

@@ -10,13 +10,6 @@ const MODULES: [&str; 2] = ["vfio_iommu_type1", "vfio-pci"];
 pub(super) fn build(kernel: &Kernel, program: &[u8]) -> Result<Vec<u8>> {
     let mut initramfs = Initramfs::new();
     initramfs.file("init", 0o755, program)?;
-    let mut order = String::new();
-    for module in kernel.modules(&MODULES)? {
-        let name = format!("{}.ko", module.name());
-        initramfs.file(&format!("modules/{name}"), 0o644, module.image()?)?;
-        order.push_str(&name);
-        order.push('\n');
-    }
-    initramfs.file("modules/order", 0o644, order)?;
+    initramfs.modules(&kernel.modules(&MODULES)?)?;
     Ok(initramfs.archive())
 }
