@@ -6,6 +6,8 @@ use std::time::Duration;
 use hdv::{DeviceHost, HostOptions, PciDevice};
 use hdv_devices::catalog;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::Failure;
 use crate::args::ServeArgs;
 use crate::group::{self, DeviceRequest};
@@ -29,6 +31,7 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
         devices.push(create(request)?);
     }
 
+    raise_descriptor_limit();
     // Before there are threads, so that none of them gets these signals.
     let signals = EndingSignals::block()?;
     let host = DeviceHost::new(HostOptions::new().poll(poll.map(Duration::from_micros)))?;
@@ -67,6 +70,15 @@ fn announce(host: &DeviceHost, paint: Paint) -> String {
 
 fn served(host: &DeviceHost) -> Vec<Device> {
     host.devices().into_iter().map(Device::from).collect()
+}
+
+/// Hundreds of devices need more descriptors than the usual soft limit allows.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::info!("the limit of open files stays: {error}");
+    }
 }
 
 /// Makes the device of a request. Everything that can be wrong with it is told here.

@@ -253,17 +253,10 @@ fn a_file_can_describe_the_devices() {
         ));
     }
     std::fs::write(place.path("devices.toml"), text).unwrap();
-    let _serving = Serving::start(
-        &place,
-        &[
-            "--config",
-            "devices.toml",
-            "--device",
-            "sensor",
-            "--socket",
-            "more.sock",
-        ],
-    );
+    let arguments = "serve --json --config devices.toml --device sensor --socket more.sock";
+    let arguments: Vec<&str> = arguments.split(' ').collect();
+    // Fewer than these devices need: the soft limit is raised.
+    let _serving = Serving::start_with(place.command_with_limit(64, &arguments));
     let list = place.json(&["ls", "--json"]);
     assert_eq!(list["hosts"][0]["devices"].as_array().unwrap().len(), 41);
     place.stdout(&["probe", "39.sock"]);

@@ -177,8 +177,18 @@ impl CompanionLock {
 
     /// Removes the file and lets go of the lock.
     pub(crate) fn remove(self) {
-        // Before the lock goes: whoever gets the lock of an unlinked file tries again.
-        if let Err(errno) = unlinkat(CWD, &self.path, AtFlags::empty()) {
+        // Before the lock goes: whoever gets the lock of an unlinked file tries again. Only our
+        // own file: somebody may have removed it, and another have made a new one since.
+        let ours = fstat(&self.file).and_then(|ours| {
+            let there = statat(CWD, &self.path, AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok(FileId::of(&there) == FileId::of(&ours))
+        });
+        let removed = match ours {
+            Ok(true) => unlinkat(CWD, &self.path, AtFlags::empty()),
+            Ok(false) => Ok(()),
+            Err(errno) => Err(errno),
+        };
+        if let Err(errno) = removed {
             tracing::debug!(path = %self.path.display(), %errno, "cannot remove a lock file");
         }
         // A child that is just being started may hold a copy of the descriptor, which would
@@ -251,6 +261,20 @@ mod tests {
             Err(LockError::NotACompanion)
         ));
         assert_eq!(std::fs::read(&path).unwrap(), b"a diary");
+    }
+
+    #[test]
+    fn a_file_that_took_its_name_is_not_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let lock = CompanionLock::take(&socket, true).unwrap();
+        std::fs::remove_file(CompanionLock::path_for(&socket)).unwrap();
+        let _other = CompanionLock::take(&socket, true).unwrap();
+        lock.remove();
+        assert!(matches!(
+            CompanionLock::take(&socket, false),
+            Err(LockError::Held(_))
+        ));
     }
 
     #[test]

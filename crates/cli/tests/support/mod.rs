@@ -40,6 +40,20 @@ impl Place {
         command
     }
 
+    /// A command after a shell has set this soft limit of open files.
+    pub(crate) fn command_with_limit(&self, limit: u32, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .arg("-c")
+            .arg(format!("ulimit -Sn {limit} && exec \"$0\" \"$@\""))
+            .arg(env!("CARGO_BIN_EXE_hdv"))
+            .args(arguments)
+            .current_dir(self.directory.path())
+            .env("XDG_RUNTIME_DIR", self.directory.path())
+            .stdin(Stdio::null());
+        command
+    }
+
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
     }
@@ -95,9 +109,14 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub(crate) fn start(place: &Place, arguments: &[&str]) -> Self {
-        let mut child = place
-            .command(&["serve", "--json"])
-            .args(arguments)
+        let mut command = place.command(&["serve", "--json"]);
+        command.args(arguments);
+        Self::start_with(command)
+    }
+
+    /// Starts a command that ends in `hdv serve --json`.
+    pub(crate) fn start_with(mut command: Command) -> Self {
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
