@@ -124,7 +124,7 @@ impl State {
             timestamp: 0,
             clock: BEGIN,
             ring_address: 0,
-            ring_size: 0,
+            ring_size: RING_SIZE_RESET,
             head: 0,
             low: i32::MIN,
             high: i32::MAX,

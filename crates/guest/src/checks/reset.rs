@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use hdv_devices::sensor::registers::{
     COALESCE, COALESCE_RESET, CONTROL, ERROR, ERROR_NONE, OVERFLOWS, PERIOD, PERIOD_RESET,
-    RING_ADDRESS, RING_HEAD, RING_SIZE, SCRATCH, SEQUENCE, STATUS, THRESHOLD_HIGH, THRESHOLD_LOW,
-    TIMESTAMP, VALUE, VECTOR_SAMPLES,
+    RING_ADDRESS, RING_HEAD, RING_SIZE, RING_SIZE_RESET, SCRATCH, SEQUENCE, STATUS, THRESHOLD_HIGH,
+    THRESHOLD_LOW, TIMESTAMP, VALUE, VECTOR_SAMPLES,
 };
 
 use super::interrupts::silent;
@@ -77,7 +77,12 @@ fn as_after_power_on<P: Platform>(sensor: &Sensor<P>) -> Result<(), Failure> {
         ("sequence", SEQUENCE, Width::Dword, 0),
         ("timestamp", TIMESTAMP, Width::Qword, 0),
         ("ring address", RING_ADDRESS, Width::Qword, 0),
-        ("ring size", RING_SIZE, Width::Dword, 0),
+        (
+            "ring size",
+            RING_SIZE,
+            Width::Dword,
+            u64::from(RING_SIZE_RESET),
+        ),
         ("ring head", RING_HEAD, Width::Dword, 0),
         ("low threshold", THRESHOLD_LOW, Width::Dword, never_low),
         ("high threshold", THRESHOLD_HIGH, Width::Dword, never_high),

@@ -155,7 +155,7 @@ fn attempt<P: Platform>(
     ensure(samples.checked_add(overflows) == Some(taken), || {
         format!(
             "{taken} samples were taken, {samples} came through the ring and the device counts \
-             {overflows} overflows"
+             {overflows} overflows: some were lost unseen, or taken after sampling had ended"
         )
     })?;
     ensure(overflowed == (overflows != 0), || {
