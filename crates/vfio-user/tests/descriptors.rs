@@ -49,8 +49,9 @@ fn a_burst_of_maps_puts_every_descriptor_where_it_belongs() {
     send_with_fds(&ours, &version(r#"{"capabilities":{}}"#), &[]);
     let mut expected = Vec::new();
     for index in 0..MAPS {
+        let number = u16::try_from(index).expect("small");
         // Two of three bring a file; between them messages that bring none.
-        let bytes = message(index as u16, Command::DmaMap, map(index).as_bytes());
+        let bytes = message(number, Command::DmaMap, map(index).as_bytes());
         if index % 3 == 0 {
             send_with_fds(&ours, &bytes, &[]);
             expected.push(mapped(index, None));
@@ -89,10 +90,9 @@ fn a_message_in_pieces_keeps_its_descriptors() {
     let (raw, running) = Raw::connected();
     let bytes = message(1, Command::DmaMap, map(1).as_bytes());
     let file = memfd(0x1000, 9);
-    let mut handled = 0;
     // The file comes with the first, a middle, or the last piece, and the pieces are read one
     // at a time.
-    for (at, piece) in [(0, 1), (0, 20), (17, 30), (40, 48)] {
+    for (handled, (at, piece)) in (1..).zip([(0, 1), (0, 20), (17, 30), (40, 48)]) {
         if at > 0 {
             send_with_fds(&raw.stream, &bytes[..at], &[]);
         }
@@ -102,7 +102,6 @@ fn a_message_in_pieces_keeps_its_descriptors() {
         if piece < bytes.len() {
             send_with_fds(&raw.stream, &bytes[piece..], &[]);
         }
-        handled += 1;
         wait_for("map", || running.statistics.messages() == handled);
         assert_eq!(running.record.take(), [mapped(1, Some(9))], "{at}..{piece}");
     }

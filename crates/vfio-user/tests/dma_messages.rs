@@ -24,7 +24,7 @@ struct Memory(Arc<Mutex<Vec<u8>>>);
 impl Memory {
     fn new() -> Self {
         Self(Arc::new(Mutex::new(
-            (0..MEMORY_SIZE).map(|i| (i % 253) as u8).collect(),
+            (0..253_u8).cycle().take(MEMORY_SIZE).collect(),
         )))
     }
 }
