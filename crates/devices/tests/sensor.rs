@@ -299,3 +299,18 @@ fn a_paused_sensor_takes_no_samples_and_goes_on_afterwards() {
     assert!(sequence > 10, "the state stays");
     wait_for("samples", || get(&bench, SEQUENCE) > sequence);
 }
+
+#[test]
+fn the_ring_gets_every_sample_until_sampling_ends() {
+    let mut bench = bench();
+    set_ring(&mut bench, RAM.0, 1 << 14);
+    set(&mut bench, PERIOD, 1);
+    for _ in 0..300 {
+        set(&mut bench, CONTROL, CONTROL_ENABLE | CONTROL_RING);
+        assert!(bench.wait_interrupt(VECTOR_SAMPLES, LIMIT) > 0);
+        set(&mut bench, CONTROL, 0);
+        let in_ring = get(&bench, RING_HEAD) + get(&bench, OVERFLOWS);
+        assert_eq!(get(&bench, SEQUENCE) + 1, in_ring);
+        let _ = bench.take_interrupts(VECTOR_SAMPLES);
+    }
+}

@@ -227,6 +227,10 @@ impl State {
     /// Takes samples: (time in nanoseconds, value) each. Interrupts come after all of them are
     /// visible.
     pub(super) fn take(&mut self, samples: &[(u64, i32)]) {
+        if !self.enabled() {
+            // They were measured before the driver ended sampling and would come after it.
+            return;
+        }
         let mut raised = Raised::default();
         let mut ring = match self.open_ring() {
             Ok(ring) => ring,
