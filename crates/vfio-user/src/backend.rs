@@ -250,6 +250,18 @@ pub trait Backend {
     /// The errno of the reply.
     fn dma_unmap(&mut self, address: u64, size: u64) -> Result<(), Errno>;
 
+    /// DMA_UNMAP of everything (`VFIO_DMA_UNMAP_FLAG_ALL`), otherwise as
+    /// [`dma_unmap`](Self::dma_unmap). By default that is called for each half of the address
+    /// space, which does for every backend without a mapping across the middle.
+    ///
+    /// # Errors
+    /// The errno of the reply.
+    fn dma_unmap_all(&mut self) -> Result<(), Errno> {
+        const HALF: u64 = 1 << 63;
+        self.dma_unmap(0, HALF)?;
+        self.dma_unmap(HALF, HALF)
+    }
+
     /// DEVICE_RESET.
     ///
     /// # Errors

@@ -84,3 +84,11 @@ pub mod io_fd {
     /// Only the given value signals (`KVM_IOEVENTFD_FLAG_DATAMATCH`).
     pub const FLAG_DATAMATCH: u32 = 1 << 0;
 }
+
+/// Flags of DMA_UNMAP.
+pub mod dma_unmap {
+    /// Everything that is mapped goes (`VFIO_DMA_UNMAP_FLAG_ALL`); address and size are 0. The
+    /// specification has no flags here, but QEMU sends this one when a vIOMMU's address space
+    /// goes.
+    pub const ALL: u32 = 1 << 1;
+}

@@ -186,6 +186,12 @@ fn maps_are_checked() {
         DmaUnmap { argsz: 23, ..unmap },
         DmaUnmap { flags: 1, ..unmap },
         DmaUnmap { flags: 2, ..unmap },
+        DmaUnmap {
+            flags: 3,
+            address: 0,
+            size: 0,
+            ..unmap
+        },
         DmaUnmap { size: 0, ..unmap },
         DmaUnmap {
             address: u64::MAX,

@@ -13,6 +13,7 @@ use super::{Client, ClientError};
 use crate::backend::DmaFlags;
 use crate::limits::{MAX_DATA_TRANSFER, MAX_MESSAGE_SIZE};
 use crate::stream::{Assembler, Received, receive, send, shutdown};
+use crate::vfio::dma_unmap;
 use crate::wire::size_as_u32;
 use crate::wire::{self, Command, DmaAccess, HEADER_SIZE, Header, Kind};
 
@@ -67,9 +68,21 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn dma_unmap(&mut self, address: u64, size: u64) -> Result<(), ClientError> {
+        self.unmap(0, address, size)
+    }
+
+    /// DMA_UNMAP of everything that is mapped (`VFIO_DMA_UNMAP_FLAG_ALL`).
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn dma_unmap_all(&mut self) -> Result<(), ClientError> {
+        self.unmap(dma_unmap::ALL, 0, 0)
+    }
+
+    fn unmap(&mut self, flags: u32, address: u64, size: u64) -> Result<(), ClientError> {
         let unmap = wire::DmaUnmap {
             argsz: size_as_u32::<wire::DmaUnmap>(),
-            flags: 0,
+            flags,
             address,
             size,
         };

@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use super::dispatch::{Dispatcher, Request};
 use crate::backend::{Backend, DmaFlags, DmaMap};
 use crate::limits::PAGE_SIZE;
+use crate::vfio::dma_unmap;
 use crate::wire;
 
 /// The specification wants the structure alone; a longer body is a later version's.
@@ -48,13 +49,17 @@ impl Dispatcher {
         backend: &mut dyn Backend,
     ) -> Result<(), Errno> {
         let (unmap, _) = wire::parse_prefix::<wire::DmaUnmap>(body).ok_or(Errno::INVAL)?;
-        if usize::try_from(unmap.argsz).is_ok_and(|argsz| argsz < size_of::<wire::DmaUnmap>())
-            || unmap.flags != 0
-        {
+        if usize::try_from(unmap.argsz).is_ok_and(|argsz| argsz < size_of::<wire::DmaUnmap>()) {
             return Err(Errno::INVAL);
         }
-        check_range(unmap.address, unmap.size)?;
-        backend.dma_unmap(unmap.address, unmap.size)?;
+        match (unmap.flags, unmap.address, unmap.size) {
+            (dma_unmap::ALL, 0, 0) => backend.dma_unmap_all()?,
+            (0, address, size) => {
+                check_range(address, size)?;
+                backend.dma_unmap(address, size)?;
+            }
+            _ => return Err(Errno::INVAL),
+        }
         self.reply.set_body(&unmap);
         Ok(())
     }
