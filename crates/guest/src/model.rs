@@ -1,5 +1,5 @@
-//! A sensor in memory for tests of the checks: time passes when it is looked at, and it can be
-//! told to break one promise.
+//! A sensor in memory for tests of the checks: time passes when it is looked at, writes are
+//! posted and arrive late, and it can be told to break one promise.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -105,6 +105,8 @@ struct State {
     deaf: bool,
     fired: [u64; VECTORS as usize],
     memory: Vec<(u64, Arc<Memory>)>,
+    /// Writes under way: offset, width, value.
+    posted: Vec<(u64, Width, u64)>,
 }
 
 impl State {
@@ -133,12 +135,26 @@ impl State {
             deaf: false,
             fired: [0; VECTORS as usize],
             memory: Vec::new(),
+            posted: Vec::new(),
         }
     }
 
     fn fire(&mut self, vector: u16) {
         if self.fault != Fault::Silent(vector) && !self.deaf {
             self.fired[usize::from(vector)] += 1;
+        }
+    }
+
+    /// Writes under way arrive, each after a sample was taken meanwhile.
+    fn arrive(&mut self) {
+        for (offset, width, value) in std::mem::take(&mut self.posted) {
+            self.sample();
+            let base = offset & !7;
+            let shift = 8 * (offset & 7);
+            let old = u64::from(self.read(base)) | u64::from(self.read(base + 4)) << 32;
+            let written = (value & width.mask()) << shift;
+            let mask = width.mask() << shift;
+            self.write(offset, old & !mask | written, written, mask);
         }
     }
 
@@ -463,6 +479,7 @@ impl BarAccess for Model {
     fn read(&self, bar: u8, offset: u64, width: Width) -> Result<u64> {
         width.check("BAR 0", offset, if bar == 0 { BAR0_SIZE } else { 0 })?;
         let mut state = self.state();
+        state.arrive();
         state.sample();
         let base = offset & !7;
         let mut both = u64::from(state.read(base)) | u64::from(state.read(base + 4)) << 32;
@@ -478,13 +495,7 @@ impl BarAccess for Model {
         if self.fault == Fault::WideWrites && width == Width::Byte {
             (offset, width) = (offset & !3, Width::Dword);
         }
-        let mut state = self.state();
-        let base = offset & !7;
-        let shift = 8 * (offset & 7);
-        let old = u64::from(state.read(base)) | u64::from(state.read(base + 4)) << 32;
-        let written = (value & width.mask()) << shift;
-        let mask = width.mask() << shift;
-        state.write(offset, old & !mask | written, written, mask);
+        self.state().posted.push((offset, width, value));
         Ok(())
     }
 
@@ -529,6 +540,7 @@ impl Platform for Model {
     /// Time passes at once: as many samples as fit into `limit`.
     fn wait(&self, vector: u16, limit: Duration) -> Result<u64> {
         let mut state = self.state();
+        state.arrive();
         let mut left = limit.as_micros() / u128::from(state.period.max(1));
         while state.fired[usize::from(vector)] == 0 && left > 0 {
             left -= 1;
@@ -538,7 +550,9 @@ impl Platform for Model {
     }
 
     fn reset(&self) -> Result<()> {
-        self.state().reset();
+        let mut state = self.state();
+        state.arrive();
+        state.reset();
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ fn crossed<P: Platform>(
         format!("the {name} threshold was crossed and the status is {status:#x}")
     })?;
     // Stopped first, so that no new sample sets the bit again.
-    sensor.set_register(CONTROL, 0)?;
+    sensor.halt()?;
     sensor.set_register(STATUS, bit)?;
     let status = sensor.register(STATUS)?;
     ensure(status & bit == 0, || {

@@ -1,7 +1,7 @@
 //! A ring that is not read in time: reported, counted, visible, and over when it is read.
 
 use hdv_devices::sensor::registers::{
-    CONTROL, OVERFLOWS, SEQUENCE, STATUS, STATUS_OVERFLOW, VECTOR_OVERFLOW,
+    OVERFLOWS, SEQUENCE, STATUS, STATUS_OVERFLOW, VECTOR_OVERFLOW,
 };
 
 use super::interrupts::silent;
@@ -61,7 +61,7 @@ pub(super) fn check<P: Platform>(sensor: &Sensor<P>, settings: &Settings) -> Ver
         })?;
         sensor.set_register(STATUS, STATUS_OVERFLOW)?;
     }
-    sensor.set_register(CONTROL, 0)?;
+    sensor.halt()?;
     received += ring.drain(|sample| {
         lost += follower.follow(sample)?;
         Ok::<(), Failure>(())

@@ -1,8 +1,7 @@
 //! Many samples through a ring: none lost, none torn, by interrupt.
 
 use hdv_devices::sensor::registers::{
-    CONTROL, OVERFLOWS, SEQUENCE, STATUS, STATUS_OVERFLOW, STATUS_SAMPLES, VECTOR_SAMPLES,
-    sine_value,
+    OVERFLOWS, SEQUENCE, STATUS, STATUS_OVERFLOW, STATUS_SAMPLES, VECTOR_SAMPLES, sine_value,
 };
 
 use super::interrupts::silent;
@@ -145,7 +144,7 @@ fn attempt<P: Platform>(
         sensor.set_register(STATUS, STATUS_SAMPLES)?;
         samples += drain(&mut ring, &mut follower, &mut lost)?;
     }
-    sensor.set_register(CONTROL, 0)?;
+    sensor.halt()?;
     samples += drain(&mut ring, &mut follower, &mut lost)?;
 
     let overflows = sensor.register(OVERFLOWS)?;

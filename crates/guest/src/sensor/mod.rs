@@ -110,12 +110,28 @@ impl<P: BarAccess> Sensor<P> {
         ))
     }
 
+    /// Stops sampling. No sample is taken and no memory written once this returns: the write may
+    /// be posted, so it is followed by a read, which nothing overtakes.
+    ///
+    /// # Errors
+    /// As [`BarAccess::read`], and when the sensor goes on.
+    pub fn halt(&self) -> Result<()> {
+        self.set_register(CONTROL, 0)?;
+        match self.register(CONTROL)? {
+            0 => Ok(()),
+            control => Err(Error::Missing(format!(
+                "{}: control reads {control:#x} after 0 was written",
+                self.platform.name()
+            ))),
+        }
+    }
+
     /// Stops sampling and clears every status bit.
     ///
     /// # Errors
-    /// As [`BarAccess::read`].
+    /// As [`Sensor::halt`].
     pub fn stop(&self) -> Result<()> {
-        self.set_register(CONTROL, 0)?;
+        self.halt()?;
         self.set_register(STATUS, u32::MAX)
     }
 

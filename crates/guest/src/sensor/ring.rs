@@ -138,7 +138,7 @@ impl<'a, P: Platform> Ring<'a, P> {
 impl<P: Platform> Drop for Ring<'_, P> {
     fn drop(&mut self) {
         // When even this fails the device loses the memory below all the same.
-        let _ = self.sensor.set_register(CONTROL, 0);
+        let _ = self.sensor.halt();
     }
 }
 
