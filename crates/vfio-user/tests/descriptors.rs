@@ -75,7 +75,7 @@ fn a_burst_of_maps_puts_every_descriptor_where_it_belongs() {
     }
     let running = serve(theirs, SessionOptions::default(), TestBackend::new());
     wait_for("all of them", || {
-        running.statistics.messages() == expected.len() as u64
+        running.record.events().len() >= expected.len()
     });
     assert_eq!(running.record.events(), expected);
     assert_eq!(running.statistics.errors(), 0);
@@ -92,7 +92,7 @@ fn a_message_in_pieces_keeps_its_descriptors() {
     let file = memfd(0x1000, 9);
     // The file comes with the first, a middle, or the last piece, and the pieces are read one
     // at a time.
-    for (handled, (at, piece)) in (1..).zip([(0, 1), (0, 20), (17, 30), (40, 48)]) {
+    for (at, piece) in [(0, 1), (0, 20), (17, 30), (40, 48)] {
         if at > 0 {
             send_with_fds(&raw.stream, &bytes[..at], &[]);
         }
@@ -102,7 +102,7 @@ fn a_message_in_pieces_keeps_its_descriptors() {
         if piece < bytes.len() {
             send_with_fds(&raw.stream, &bytes[piece..], &[]);
         }
-        wait_for("map", || running.statistics.messages() == handled);
+        wait_for("map", || !running.record.events().is_empty());
         assert_eq!(running.record.take(), [mapped(1, Some(9))], "{at}..{piece}");
     }
 }

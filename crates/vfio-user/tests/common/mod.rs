@@ -349,8 +349,14 @@ impl Running {
 }
 
 impl Drop for Running {
+    /// Ends the session and waits for its thread, so that what it has open is closed.
     fn drop(&mut self) {
         self.closer.close();
+        if let Some(thread) = self.thread.take()
+            && !std::thread::panicking()
+        {
+            let _ = thread.join();
+        }
     }
 }
 
