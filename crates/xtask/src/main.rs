@@ -2,6 +2,7 @@
 
 mod demo;
 mod lab;
+mod test;
 mod ui;
 
 use std::process::ExitCode;
@@ -20,11 +21,14 @@ struct Arguments {
 enum Task {
     /// Show a Linux guest in QEMU using devices that live in this process.
     Demo(demo::Arguments),
+    /// Run every test, the guest's included.
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     let ok = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Test(arguments) => test::run(&arguments),
     };
     if ok {
         ExitCode::SUCCESS

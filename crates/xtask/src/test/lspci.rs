@@ -1,0 +1,145 @@
+//! Config space as foreign eyes see it: `lspci` decodes what `hdv probe --hexdump` reads from
+//! a served device, every capability of it.
+
+use std::process::{Command, Stdio};
+
+use hdv::{
+    Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, DeviceHost,
+    DeviceSerialNumber, HostOptions, Identity, Msi, Msix, PciDevice, PciExpress, PowerManagement,
+    ResizableBar, VendorSpecific,
+};
+use hdv_devices::sensor::{Sensor, SourceName};
+use hdv_qemu::bundle::Bundle;
+use hdv_qemu::cache::Cache;
+
+use super::Failure;
+use super::steps::{cargo, succeed};
+use crate::lab::bring;
+use crate::ui::Ui;
+
+/// What lspci prints where it cannot make sense of something. The contents of a vendor-specific
+/// capability are the vendor's, so its `<?>` is right.
+const COMPLAINTS: [&str; 5] = [
+    "nknown",
+    "runcated",
+    "access denied",
+    "<chain looped>",
+    "<chain broken>",
+];
+
+/// Has every capability there is.
+struct Everything;
+
+impl PciDevice for Everything {
+    fn config_space(&self) -> Result<ConfigSpace, ConfigError> {
+        let identity = Identity {
+            vendor_id: 0x4f48,
+            device_id: 0x7ffe,
+            revision_id: 0,
+            class: ClassCode::from_u24(0xff_0000),
+            subsystem_vendor_id: 0x4f48,
+            subsystem_id: 0x7ffe,
+        };
+        ConfigSpace::builder(identity)
+            .bar(BarIndex::BAR0, Bar::memory64(1 << 20).prefetchable())
+            .bar(BarIndex::BAR2, Bar::memory32(1 << 14))
+            .capability(PowerManagement::new())
+            .capability(Msi::with_64_bit_address(8).per_vector_mask())
+            .capability(PciExpress::endpoint())
+            .capability(Msix::new(
+                64,
+                BarOffset::new(BarIndex::BAR2, 0),
+                BarOffset::new(BarIndex::BAR2, 0x2000),
+            ))
+            .capability(VendorSpecific::new([1, 2, 3, 4]))
+            .extended_capability(DeviceSerialNumber::new(0x0011_2233_4455_6677))
+            .extended_capability(ResizableBar::new().bar(BarIndex::BAR0, &[1 << 20, 1 << 21]))
+            .build()
+    }
+
+    fn read(&mut self, _: BarAccess) -> u64 {
+        0
+    }
+
+    fn write(&mut self, _: BarAccess, _: u64) {}
+
+    fn reset(&mut self) {}
+}
+
+pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
+    let cache = Cache::user()?;
+    bring(&cache, Bundle::PCIUTILS, ui)?;
+    let lspci = cache.require(&Bundle::PCIUTILS)?.program("usr/bin/lspci")?;
+    succeed(&mut cargo(["build", "--locked", "--package", "openhdv-cli"]))?;
+
+    let directory = tempfile::tempdir()?;
+    let host = DeviceHost::new(HostOptions::new())?;
+    let sensor = directory.path().join("sensor.sock");
+    host.serve(&sensor, "sensor", Sensor::new(&SourceName::Sine)?)?;
+    let everything = directory.path().join("everything.sock");
+    host.serve(&everything, "everything", Everything)?;
+
+    let sensor = decode(lspci.command(), &sensor)?;
+    expect(&sensor, &["4f48:0001", "Power Management", "MSI-X: Enable- Count=3", "FLReset+"])?;
+    let everything = decode(lspci.command(), &everything)?;
+    expect(
+        &everything,
+        &[
+            "4f48:7ffe",
+            "Power Management version 3",
+            "MSI: Enable- Count=1/8 Maskable+ 64bit+",
+            "Express (v2) Endpoint",
+            "MSI-X: Enable- Count=64 Masked-",
+            "Vendor Specific Information: Len=",
+            "Device Serial Number 00-11-22-33-44-55-66-77",
+            "Physical Resizable BAR",
+            "current size: 1MB, supported: 1MB 2MB",
+        ],
+    )
+}
+
+/// `hdv probe --hexdump SOCKET | lspci -F /dev/stdin -vvv`
+fn decode(mut lspci: Command, socket: &std::path::Path) -> Result<String, Failure> {
+    let mut probe = Command::new(hdv_command()?)
+        .args(["probe", "--hexdump"])
+        .arg(socket)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let dump = probe.stdout.take().ok_or("the probe has no output")?;
+    let output = lspci
+        .args(["-F", "/dev/stdin", "-vvv", "-n"])
+        .stdin(dump)
+        .output()?;
+    let probed = probe.wait()?;
+    if !probed.success() || !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("probe: {probed}, lspci: {}: {errors}", output.status).into());
+    }
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    Ok(text)
+}
+
+/// The command that was just built: beside this program, whatever the target directory.
+fn hdv_command() -> Result<std::path::PathBuf, Failure> {
+    let metadata = cargo(["metadata", "--locked", "--no-deps", "--format-version=1"]).output()?;
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)?;
+    let target = metadata["target_directory"]
+        .as_str()
+        .ok_or("cargo metadata names no target directory")?;
+    Ok([target, "debug", "hdv"].iter().collect())
+}
+
+fn expect(text: &str, wanted: &[&str]) -> Result<(), Failure> {
+    for complaint in COMPLAINTS {
+        if let Some(line) = text.lines().find(|line| line.contains(complaint)) {
+            return Err(format!("lspci does not understand: {line}").into());
+        }
+    }
+    for wanted in wanted {
+        if !text.contains(wanted) {
+            return Err(format!("lspci does not show {wanted:?}").into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that must hold before a change lands, one step after another.
+//!
+//! What a step needs it brings itself; what it cannot bring is a failure.
+
+mod fuzz;
+mod lspci;
+mod steps;
+
+use std::time::Instant;
+
+use clap::ValueEnum;
+
+use crate::ui::Ui;
+
+/// What the user asks for.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The steps to run; all of them if none is named.
+    #[arg(value_enum)]
+    steps: Vec<Step>,
+    /// How long each fuzz target runs.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    fuzz_seconds: u32,
+    /// Samples of the guest's ring check.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
+    samples: u32,
+}
+
+/// A step, in the order in which they run: the quick ones first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// The source is formatted.
+    Format,
+    /// No clippy warning.
+    Clippy,
+    /// No rustdoc warning.
+    Docs,
+    /// Unit, property and socket tests, examples, code blocks of the documents.
+    Tests,
+    /// lspci decodes what the probe command dumps.
+    Lspci,
+    /// The benchmarks run.
+    Bench,
+    /// The fuzz targets run for a bounded time.
+    Fuzz,
+    /// The checks of the demo, in a real guest.
+    Guest,
+}
+
+/// Why a step failed.
+type Failure = Box<dyn std::error::Error>;
+
+/// Runs the steps; true if none failed.
+pub(crate) fn run(arguments: &Arguments) -> bool {
+    let mut outcomes = Vec::new();
+    for &step in Step::value_variants() {
+        if !arguments.steps.is_empty() && !arguments.steps.contains(&step) {
+            continue;
+        }
+        println!("\n=== {}: {}", name(step), help(step));
+        let begun = Instant::now();
+        let result = run_step(step, arguments);
+        if let Err(failure) = &result {
+            println!("{failure}");
+        }
+        outcomes.push((step, result.is_ok(), begun.elapsed()));
+    }
+    println!();
+    for (step, ok, taken) in &outcomes {
+        let verdict = if *ok { "ok" } else { "FAILED" };
+        println!("{verdict:>6}  {:<8} {:6.1} s", name(*step), taken.as_secs_f32());
+    }
+    let failed = outcomes.iter().filter(|(_, ok, _)| !ok).count();
+    println!("{} passed, {failed} failed", outcomes.len() - failed);
+    failed == 0
+}
+
+fn name(step: Step) -> String {
+    step.to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+fn help(step: Step) -> String {
+    step.to_possible_value()
+        .and_then(|value| value.get_help().map(ToString::to_string))
+        .unwrap_or_default()
+}
+
+fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
+    match step {
+        Step::Format => steps::format(),
+        Step::Clippy => steps::clippy(),
+        Step::Docs => steps::docs(),
+        Step::Tests => steps::tests(),
+        Step::Lspci => with_ui(lspci::run),
+        Step::Bench => steps::bench(),
+        Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
+        Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
+    }
+}
+
+fn with_ui(step: impl FnOnce(&Ui) -> Result<(), Failure>) -> Result<(), Failure> {
+    let ui = Ui::new();
+    let result = step(&ui);
+    ui.finish();
+    result
+}
