@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use hdv_pci::BarIndex;
 use hdv_vfio_user::backend::{
-    Backend, DeviceFlags, DeviceInfo, DmaMap, Irq, IrqAction, IrqData, IrqFlags, IrqRequest,
-    Region, RegionFlags,
+    Backend, DeviceFlags, DeviceInfo, DmaFlags, DmaMap, Irq, IrqAction, IrqData, IrqFlags,
+    IrqRequest, Region, RegionFlags,
 };
 use hdv_vfio_user::server::Peer;
 use hdv_vfio_user::vfio::{irq, region};
@@ -211,7 +211,9 @@ impl Backend for SessionBackend {
             // A stub needs no memory, and a refusal would end the VM.
             return Ok(());
         }
-        if map.file.is_none() && !self.warned_of_messages {
+        // The firmware's ROM, which QEMU gives read-only and without a descriptor, is no fault.
+        let written = map.flags.contains(DmaFlags::WRITE);
+        if map.file.is_none() && written && !self.warned_of_messages {
             self.warned_of_messages = true;
             tracing::warn!(
                 device = self.slot.name(),
@@ -226,6 +228,11 @@ impl Backend for SessionBackend {
 
     fn dma_unmap(&mut self, address: u64, size: u64) -> Result<(), Errno> {
         self.slot.memory().unmap(address, size)
+    }
+
+    fn dma_unmap_all(&mut self) -> Result<(), Errno> {
+        self.slot.memory().unmap_all();
+        Ok(())
     }
 
     fn reset(&mut self) -> Result<(), Errno> {

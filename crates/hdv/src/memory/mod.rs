@@ -235,6 +235,11 @@ impl GuestMemory {
     /// Forgets the client and everything it mapped.
     pub fn clear(&self) {
         *self.client() = None;
+        self.unmap_all();
+    }
+
+    /// Removes every range; as [`GuestMemory::unmap`].
+    pub fn unmap_all(&self) {
         let cleared = self
             .shared
             .map
