@@ -48,3 +48,8 @@ pub use memory::{GuestMemory, MAX_REGIONS, MemoryError};
 pub use slot::DeviceState;
 pub use test_bench::TestBench;
 pub use vm_memory::{AtomicAccess, ByteValued, GuestAddress};
+
+/// The README's code blocks are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
