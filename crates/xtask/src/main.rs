@@ -1,5 +1,6 @@
 //! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
 
+mod bench;
 mod demo;
 mod lab;
 mod test;
@@ -21,6 +22,8 @@ struct Arguments {
 enum Task {
     /// Show a Linux guest in QEMU using devices that live in this process.
     Demo(demo::Arguments),
+    /// Measure what accesses, copies, interrupts and devices cost.
+    Bench(bench::Arguments),
     /// Run every test, the guest's included.
     Test(test::Arguments),
 }
@@ -28,6 +31,7 @@ enum Task {
 fn main() -> ExitCode {
     let ok = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     };
     if ok {
