@@ -126,9 +126,9 @@ impl Client {
         let mut bytes = vec![0; LENGTH_SIZE];
         self.receive(&mut bytes, deadline)?;
         let size = wire::frame_size(&bytes)?.unwrap_or(LENGTH_SIZE);
-        let mut body = vec![0; size - LENGTH_SIZE];
-        self.receive(&mut body, deadline)?;
-        match serde_json::from_slice(&body).map_err(WireError::from)? {
+        bytes.resize(size, 0);
+        self.receive(&mut bytes[LENGTH_SIZE..], deadline)?;
+        match wire::decode(&bytes)? {
             Response::Ok(value) => Ok(value),
             Response::Error(error) => Err(error.into()),
         }

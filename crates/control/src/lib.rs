@@ -30,7 +30,7 @@ mod peer;
 mod registry;
 mod runtime_directory;
 mod server;
-mod wire;
+pub mod wire;
 
 pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim, remove_if_dead};
 pub use client::{CallError, Client, ConnectError};

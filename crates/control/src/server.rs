@@ -333,11 +333,7 @@ impl Connection {
     /// Carries out the request and puts the response into `output`.
     fn answer(&mut self, registry: &Registry) {
         let input = std::mem::take(&mut self.input);
-        let request = wire::frame_size(&input).and_then(|_| {
-            let body = input.get(LENGTH_SIZE..).unwrap_or_default();
-            Ok(serde_json::from_slice::<Request>(body)?)
-        });
-        let response = match request {
+        let response = match wire::decode::<Request>(&input) {
             Ok(request) => match registry.call(&request.command, request.args) {
                 Ok(value) => Response::Ok(value),
                 Err(error) => Response::Error(error),

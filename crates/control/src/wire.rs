@@ -2,9 +2,10 @@
 //! JSON. A request is `{"command": name, "args": value}`, a response `{"ok": value}` or
 //! `{"error": {"kind": ..., "message": ...}}`.
 //!
-//! Reading and writing here never blocks longer than the stream does; deadlines belong to
-//! [`crate::client`] and [`crate::server`].
+//! Bytes in, messages out: nothing here reads or writes a stream. [`crate::Client`] and
+//! [`crate::ControlServer`] do.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
@@ -14,22 +15,26 @@ use crate::registry::ControlError;
 /// Largest message, in bytes, without its length field. A list of thousands of devices fits.
 pub const MESSAGE_LIMIT: usize = 4 << 20;
 /// Size of the length field, in bytes.
-pub(crate) const LENGTH_SIZE: usize = 4;
+pub const LENGTH_SIZE: usize = 4;
 
 /// What a client asks.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Request {
-    pub(crate) command: String,
+pub struct Request {
+    /// The command's name.
+    pub command: String,
+    /// Its arguments; null where the message has none.
     #[serde(default)]
-    pub(crate) args: Value,
+    pub args: Value,
 }
 
 /// What a server answers.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Response {
+pub enum Response {
+    /// The command's result.
     Ok(Value),
+    /// Why there is none.
     Error(ControlError),
 }
 
@@ -42,13 +47,22 @@ pub enum WireError {
         /// Its length in bytes.
         length: u64,
     },
+    /// The frame is cut off, or something follows it.
+    #[error("a control message has {length} bytes with its length field, which says otherwise")]
+    Incomplete {
+        /// The bytes there are.
+        length: usize,
+    },
     /// The message is not the JSON that was expected.
     #[error("a control message cannot be understood: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 /// A message with its length before it.
-pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
+///
+/// # Errors
+/// The message is over [`MESSAGE_LIMIT`], or it cannot be written as JSON.
+pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
     let mut frame = vec![0; LENGTH_SIZE];
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - LENGTH_SIZE;
@@ -64,7 +78,10 @@ pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
 
 /// The size of the whole frame that starts with `bytes`, in bytes; `None` while the length
 /// field is not complete.
-pub(crate) fn frame_size(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+///
+/// # Errors
+/// The message that follows is over [`MESSAGE_LIMIT`].
+pub fn frame_size(bytes: &[u8]) -> Result<Option<usize>, WireError> {
     let Some(field) = bytes.first_chunk::<LENGTH_SIZE>() else {
         return Ok(None);
     };
@@ -73,6 +90,19 @@ pub(crate) fn frame_size(bytes: &[u8]) -> Result<Option<usize>, WireError> {
         Ok(length) if length <= MESSAGE_LIMIT => Ok(Some(LENGTH_SIZE + length)),
         _ => Err(WireError::TooLong {
             length: length.into(),
+        }),
+    }
+}
+
+/// The message of a whole frame, [`Request`] or [`Response`].
+///
+/// # Errors
+/// The frame is not as long as it says, or its message is not the JSON that was expected.
+pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
+    match frame_size(frame)? {
+        Some(size) if size == frame.len() => Ok(serde_json::from_slice(&frame[LENGTH_SIZE..])?),
+        _ => Err(WireError::Incomplete {
+            length: frame.len(),
         }),
     }
 }
@@ -100,6 +130,31 @@ mod tests {
         let frame = encode(&Response::Error(error)).unwrap();
         let expected = br#"{"error":{"kind":"bad-arguments","message":"no such device"}}"#;
         assert_eq!(&frame[4..], expected);
+    }
+
+    #[test]
+    fn only_whole_frames_are_decoded() {
+        let frame = encode(&Response::Ok(json!([1, null]))).unwrap();
+        let Response::Ok(value) = decode(&frame).unwrap() else {
+            panic!("an error out of {frame:?}");
+        };
+        assert_eq!(value, json!([1, null]));
+        for length in 0..frame.len() {
+            let cut = decode::<Response>(&frame[..length]);
+            assert!(matches!(cut, Err(WireError::Incomplete { .. })), "{length}");
+        }
+        let longer = [frame.as_slice(), b" "].concat();
+        let longer = decode::<Response>(&longer);
+        assert!(matches!(longer, Err(WireError::Incomplete { .. })));
+        assert!(matches!(decode::<Request>(&frame), Err(WireError::Json(_))));
+    }
+
+    #[test]
+    fn nesting_is_bounded() {
+        let message = format!("{{\"ok\":{}", "[".repeat(1 << 20));
+        let length = u32::try_from(message.len()).unwrap();
+        let frame = [&length.to_le_bytes(), message.as_bytes()].concat();
+        assert!(matches!(decode::<Response>(&frame), Err(WireError::Json(_))));
     }
 
     #[test]
