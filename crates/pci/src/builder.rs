@@ -1,14 +1,14 @@
 //! Building a config space: checks the description, defines the registers and links the lists.
 //! Where everything goes is found in `layout`.
 
-use std::ops::Range;
-
-use crate::bar::{BAR_COUNT, Bar, BarIndex, BarKind, Bars};
+use crate::bar::{Bar, BarKind, Bars};
+use crate::bar_index::{BAR_COUNT, BarIndex};
 use crate::capability::{BarPlan, Capability, CapabilityRegisters, ExtendedCapability, Window};
-use crate::config_space::{AnyCapability, ConfigSpace, Placed, Places};
+use crate::config_space::{ConfigSpace, Places};
 use crate::error::ConfigError;
 use crate::identity::Identity;
-use crate::layout::{Map, place};
+use crate::layout::{DeviceRegisters, Map, place};
+use crate::placed::{AnyCapability, Placed};
 use crate::registers::{Field, Registers};
 use crate::spec::header::{self, Command, Status};
 use crate::spec::{
@@ -25,19 +25,11 @@ pub struct ConfigSpaceBuilder {
     registers: Vec<DeviceRegisters>,
 }
 
-/// Plain registers of the device's own.
-#[derive(Debug)]
-pub(crate) struct DeviceRegisters {
-    pub(crate) offset: u16,
-    pub(crate) initial: Vec<u8>,
-    pub(crate) write_mask: Vec<u8>,
-}
-
-impl DeviceRegisters {
-    /// The bytes they take.
-    pub(crate) fn range(&self) -> Range<usize> {
-        let start = usize::from(self.offset);
-        start..start.saturating_add(self.initial.len())
+impl ConfigSpace {
+    /// Begins the description of a config space.
+    #[must_use]
+    pub fn builder(identity: Identity) -> ConfigSpaceBuilder {
+        ConfigSpaceBuilder::new(identity)
     }
 }
 

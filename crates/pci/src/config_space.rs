@@ -3,14 +3,12 @@
 
 use std::ops::Range;
 
-use crate::bar::{BAR_COUNT, Bar, BarIndex, Bars};
-use crate::builder::ConfigSpaceBuilder;
-use crate::capability::{
-    Capability, CapabilityRegisters, Change, ExtendedCapability, MsiView, MsixView, Window, msi,
-    power,
-};
+use crate::bar::{Bar, Bars};
+use crate::bar_index::{BAR_COUNT, BarIndex};
+use crate::capability::{Change, MsiView, MsixView, Window, msi, power};
 use crate::effects::Effects;
 use crate::identity::{ClassCode, Identity};
+use crate::placed::{AnyCapability, Placed};
 use crate::registers::Registers;
 use crate::spec::CONFIG_SPACE_SIZE;
 use crate::spec::express::{DEVICE_CONTROL, DeviceStatus};
@@ -31,37 +29,6 @@ pub struct ConfigSpace {
     pub(crate) device_registers: Vec<Range<usize>>,
 }
 
-/// A capability and where it was put.
-#[derive(Debug)]
-pub(crate) struct Placed {
-    pub(crate) offset: u16,
-    pub(crate) length: u16,
-    pub(crate) capability: AnyCapability,
-}
-
-/// A capability of either kind.
-#[derive(Debug)]
-pub(crate) enum AnyCapability {
-    Compatible(Box<dyn Capability>),
-    Extended(Box<dyn ExtendedCapability>),
-}
-
-impl AnyCapability {
-    pub(crate) fn registers(&self) -> &dyn CapabilityRegisters {
-        match self {
-            Self::Compatible(capability) => capability.as_ref(),
-            Self::Extended(capability) => capability.as_ref(),
-        }
-    }
-
-    fn registers_mut(&mut self) -> &mut dyn CapabilityRegisters {
-        match self {
-            Self::Compatible(capability) => capability.as_mut(),
-            Self::Extended(capability) => capability.as_mut(),
-        }
-    }
-}
-
 /// Offsets of the capabilities that the accessors read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Places {
@@ -72,12 +39,6 @@ pub(crate) struct Places {
 }
 
 impl ConfigSpace {
-    /// Begins the description of a config space.
-    #[must_use]
-    pub fn builder(identity: Identity) -> ConfigSpaceBuilder {
-        ConfigSpaceBuilder::new(identity)
-    }
-
     /// Fills `data` with the bytes from `offset` on. Any length; bytes from 4096 on are all ones.
     pub fn read(&self, offset: u16, data: &mut [u8]) {
         self.registers.read(offset, data);

@@ -1,6 +1,6 @@
 //! What can be wrong with the description of a config space.
 
-use crate::bar::BarIndex;
+use crate::bar_index::BarIndex;
 
 /// A config space that cannot be built.
 ///

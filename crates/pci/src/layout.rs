@@ -3,11 +3,26 @@
 
 use std::ops::Range;
 
-use crate::builder::DeviceRegisters;
 use crate::capability::{Capability, ExtendedCapability};
-use crate::config_space::{AnyCapability, Placed};
 use crate::error::ConfigError;
+use crate::placed::{AnyCapability, Placed};
 use crate::spec::{COMPATIBLE_SIZE, CONFIG_SPACE_SIZE, extended, header};
+
+/// Plain registers of the device's own.
+#[derive(Debug)]
+pub(crate) struct DeviceRegisters {
+    pub(crate) offset: u16,
+    pub(crate) initial: Vec<u8>,
+    pub(crate) write_mask: Vec<u8>,
+}
+
+impl DeviceRegisters {
+    /// The bytes they take.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let start = usize::from(self.offset);
+        start..start.saturating_add(self.initial.len())
+    }
+}
 
 /// Which bytes of config space are taken.
 #[derive(Debug)]

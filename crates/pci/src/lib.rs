@@ -45,6 +45,7 @@
 #![forbid(unsafe_code)]
 
 mod bar;
+mod bar_index;
 mod builder;
 pub mod capability;
 mod config_space;
@@ -53,10 +54,12 @@ mod error;
 mod identity;
 mod layout;
 mod msix_table;
+mod placed;
 mod registers;
 pub mod spec;
 
-pub use bar::{Bar, BarIndex, BarIndexError, BarKind};
+pub use bar::{Bar, BarKind};
+pub use bar_index::{BarIndex, BarIndexError};
 pub use builder::ConfigSpaceBuilder;
 pub use capability::{
     BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,

@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use crate::bar::{BAR_COUNT, Bar, BarIndex, Bars};
+use crate::bar::{Bar, Bars};
+use crate::bar_index::{BAR_COUNT, BarIndex};
 use crate::effects::Effects;
 use crate::error::ConfigError;
 use crate::registers::{Field, Registers};

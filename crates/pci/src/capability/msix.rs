@@ -2,7 +2,7 @@
 //! [`MsixTable`](crate::MsixTable).
 
 use super::{BarPlan, Capability, CapabilityRegisters, Change, Window};
-use crate::bar::BarIndex;
+use crate::bar_index::BarIndex;
 use crate::effects::Effects;
 use crate::error::ConfigError;
 use crate::registers::{Field, Registers};

@@ -1,7 +1,8 @@
 //! The resizable BAR extended capability (PCI Express Base Specification 7.8.6).
 
 use super::{BarPlan, CapabilityRegisters, Change, ExtendedCapability, Window};
-use crate::bar::{Bar, BarIndex};
+use crate::bar::Bar;
+use crate::bar_index::BarIndex;
 use crate::effects::Effects;
 use crate::error::ConfigError;
 use crate::registers::Field;

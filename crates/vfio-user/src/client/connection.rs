@@ -13,7 +13,7 @@ use super::dma::{Handler, answer_request};
 use super::{ClientError, ClientOptions};
 use crate::capabilities::{Capabilities, TwinSocket};
 use crate::limits::{MAX_MESSAGE_SIZE, RESTING_BUFFER};
-use crate::stream::{Assembler, Descriptors, Received, receive_polling, send};
+use crate::stream::{Assembler, Descriptors, Expect, Received, receive_polling, send};
 use crate::wire::{self, Command, HEADER_SIZE, Header, Kind};
 use crate::{VERSION_MAJOR, VERSION_MINOR};
 
@@ -148,8 +148,13 @@ impl Connection {
         command: Command,
         handler: &Mutex<Handler>,
     ) -> Result<Descriptors, ClientError> {
+        // Neither these replies nor the server's own requests carry any.
+        let expect = match command {
+            Command::RegionRead | Command::RegionWrite => Expect::BytesOnly,
+            _ => Expect::Descriptors,
+        };
         loop {
-            let header = match self.arrived()? {
+            let header = match self.arrived(expect)? {
                 Arrived::Message(header) => header,
                 Arrived::Closed => return Err(ClientError::Disconnected { command }),
                 Arrived::Nothing => return Err(ClientError::TimedOut { command }),
@@ -210,7 +215,8 @@ impl Connection {
                 return Ok(served);
             }
             let command = Command::DmaRead;
-            match receive_polling(self.socket.as_fd(), &mut self.assembler, None)? {
+            let (socket, expect) = (self.socket.as_fd(), Expect::Descriptors);
+            match receive_polling(socket, &mut self.assembler, None, expect)? {
                 Received::Bytes => {}
                 Received::Nothing => return Ok(served),
                 Received::Closed => return Err(ClientError::Disconnected { command }),
@@ -218,12 +224,13 @@ impl Connection {
         }
     }
 
-    fn arrived(&mut self) -> Result<Arrived, ClientError> {
+    fn arrived(&mut self, expect: Expect) -> Result<Arrived, ClientError> {
         loop {
             if let Some(header) = self.assembler.next()? {
                 return Ok(Arrived::Message(header));
             }
-            match receive_polling(self.socket.as_fd(), &mut self.assembler, self.poll)? {
+            let socket = self.socket.as_fd();
+            match receive_polling(socket, &mut self.assembler, self.poll, expect)? {
                 Received::Bytes => {}
                 Received::Closed => return Ok(Arrived::Closed),
                 // Without a limit the socket blocks, so there is always something.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tracing::{debug, trace};
 
-use super::dma::dma_map;
 use super::reply::Reply;
 use super::{Error, Statistics};
 use crate::backend::{Backend, DeviceInfo, Irq, Region};
@@ -161,7 +160,7 @@ impl Dispatcher {
             Command::RegionRead => self.region_read(request.body, backend),
             Command::RegionWrite => self.region_write(request.body, backend),
             Command::RegionWriteMulti => self.region_write_multi(request.body, backend),
-            Command::DmaMap => dma_map(request, backend),
+            Command::DmaMap => Self::dma_map(request, backend),
             Command::DmaUnmap => self.dma_unmap(request.body, backend),
             Command::DeviceGetInfo => self.device_get_info(request.body),
             Command::DeviceGetRegionInfo => self.device_get_region_info(request.body, backend),

@@ -12,7 +12,9 @@ use super::channel::Channel;
 use super::{Dispatcher, Error, Flow, Peer, SessionOptions, Statistics};
 use crate::backend::Backend;
 use crate::capabilities::Capabilities;
-use crate::stream::{Assembler, Credentials, Received, peer_credentials, receive_polling};
+use crate::stream::{
+    Assembler, Credentials, Expect, Received, peer_credentials, receive_polling,
+};
 use crate::wire::{Header, Kind};
 
 /// One connection, from the reply to VERSION to its end.
@@ -107,7 +109,7 @@ impl Session {
                 }
             }
             let socket = self.channel.socket();
-            match receive_polling(socket, &mut self.assembler, self.poll) {
+            match receive_polling(socket, &mut self.assembler, self.poll, Expect::Descriptors) {
                 Ok(Received::Bytes | Received::Nothing) => {}
                 Ok(Received::Closed) => return Ok(()),
                 Err(_) if self.channel.is_closed() => return Ok(()),

@@ -19,6 +19,15 @@ use crate::limits::MAX_MESSAGE_FDS;
 /// on the same processor gets to run.
 const TRIES_BEFORE_YIELD: u32 = 8;
 
+/// Whether descriptors can come with what is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// They can: they are taken.
+    Descriptors,
+    /// They cannot: the kernel drops any, and the receive is a cheaper one.
+    BytesOnly,
+}
+
 /// What a receive brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
@@ -83,19 +92,48 @@ pub(crate) fn receive(
     Ok(Received::Bytes)
 }
 
-/// A receive that first tries without blocking for up to `polling`.
+/// One `recv` into `assembler`. Descriptors that come with the bytes are lost.
+fn receive_bytes(
+    socket: BorrowedFd<'_>,
+    assembler: &mut Assembler,
+    flags: RecvFlags,
+) -> Result<Received, Errno> {
+    loop {
+        match rustix::net::recv(socket, assembler.space(), flags) {
+            Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(Received::Closed),
+            Ok((count, _)) => {
+                assembler.filled(count, Vec::new(), false);
+                return Ok(Received::Bytes);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Ok(Received::Nothing),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// A receive that first looks without blocking for up to `polling`.
 pub(crate) fn receive_polling(
     socket: BorrowedFd<'_>,
     assembler: &mut Assembler,
     polling: Option<Duration>,
+    expect: Expect,
 ) -> Result<Received, Errno> {
+    let receive = match expect {
+        Expect::Descriptors => receive,
+        Expect::BytesOnly => receive_bytes,
+    };
     if let Some(polling) = polling {
         let begin = Instant::now();
         let mut tries = 0_u32;
         loop {
-            match receive(socket, assembler, RecvFlags::DONTWAIT)? {
-                Received::Nothing => {}
-                other => return Ok(other),
+            // Unlike a receive that finds nothing, this takes none of the socket's locks, which
+            // the sender needs.
+            if ready(socket)? {
+                match receive(socket, assembler, RecvFlags::DONTWAIT)? {
+                    Received::Nothing => {}
+                    other => return Ok(other),
+                }
             }
             if begin.elapsed() >= polling {
                 break;
@@ -173,6 +211,16 @@ fn send_once(
 /// Waits until there is something to read (or the other end is gone); `false` at the deadline.
 pub(crate) fn wait_readable(socket: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
     wait(socket, PollFlags::IN, deadline)
+}
+
+/// Whether there is something to read now.
+fn ready(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno),
+    }
 }
 
 fn wait(socket: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> Result<bool, Errno> {
