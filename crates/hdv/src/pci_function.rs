@@ -3,13 +3,15 @@
 
 use std::ops::Range;
 
-use hdv_pci::{BarIndex, BarOffset, ConfigError, ConfigSpace, Effects, Identity, MsixTable};
+use hdv_pci::{BarIndex, BarOffset, ConfigSpace, Effects, Identity, MsixTable};
 
 use crate::access::{self, BarAccess};
 use crate::device::{DeviceContext, DeviceError, PciDevice};
 use crate::function::{Function, ResetScope};
+use crate::host::HostError;
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
+use crate::slot::caught;
 
 /// Bytes of an MSI-X table entry (PCI Express Base Specification, 7.7.2.4).
 const MSIX_ENTRY_BYTES: u64 = 16;
@@ -57,13 +59,20 @@ pub(crate) struct PciFunction {
 }
 
 impl PciFunction {
-    /// A wrong declaration gives the device back, so that it can be torn down.
-    pub(crate) fn new(
-        device: Box<dyn PciDevice>,
-    ) -> Result<Self, (ConfigError, Box<dyn PciDevice>)> {
-        let config = match device.config_space() {
+    /// # Errors
+    /// A wrong declaration, or a device that panicked; it has been torn down then.
+    pub(crate) fn new(mut device: Box<dyn PciDevice>) -> Result<Self, HostError> {
+        let declared = caught(|| device.config_space())
+            .ok_or_else(|| DeviceError::new("the device panicked in config_space").into())
+            .and_then(|config| config.map_err(HostError::from));
+        let config = match declared {
             Ok(config) => config,
-            Err(error) => return Err((error, device)),
+            Err(error) => {
+                if caught(|| device.teardown()).is_none() || caught(|| drop(device)).is_none() {
+                    tracing::error!("a device without a config space panicked in teardown");
+                }
+                return Err(error);
+            }
         };
         let msi_vectors = config.msi().map_or(0, |view| view.vectors_capable.into());
         let msix_vectors = config.msix().map_or(0, |view| view.vectors);

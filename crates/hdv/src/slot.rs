@@ -8,9 +8,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hdv_pci::{BarIndex, Identity};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::device::DeviceError;
 use crate::function::{Function, ResetScope};
@@ -60,16 +61,33 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Takes a function that has not been powered on.
-    pub(crate) fn new(name: &str, function: Box<dyn Function>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// It panicked; it has been torn down then.
+    pub(crate) fn new(name: &str, function: Box<dyn Function>) -> Result<Self, DeviceError> {
+        let described = caught(|| {
+            (
+                function.identity(),
+                BarIndex::ALL.map(|bar| function.bar_size(bar)),
+                function.memory().clone(),
+                function.interrupts().clone(),
+            )
+        });
+        let Some((identity, bar_sizes, memory, interrupts)) = described else {
+            end(name, function);
+            return Err(DeviceError::new(
+                "the device panicked when it was asked what it is",
+            ));
+        };
+        Ok(Self {
             name: name.to_owned(),
-            identity: function.identity(),
-            bar_sizes: BarIndex::ALL.map(|bar| function.bar_size(bar)),
-            memory: function.memory().clone(),
-            interrupts: function.interrupts().clone(),
+            identity,
+            bar_sizes,
+            memory,
+            interrupts,
             state: AtomicU8::new(DeviceState::PoweredOff as u8),
             function: Mutex::new(Some(function)),
-        }
+        })
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -117,9 +135,9 @@ impl Slot {
             return None;
         }
         let function = function.as_deref_mut()?;
-        let begun = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| call(function)));
-        let taken = begun.elapsed();
+        let begun = coarse_now();
+        let result = caught(|| call(function));
+        let taken = coarse_now().saturating_sub(begun);
         if taken > SLOW_CALL {
             tracing::warn!(
                 device = self.name,
@@ -127,17 +145,14 @@ impl Slot {
                  for QEMU, disconnects the device"
             );
         }
-        match result {
-            Ok(result) => Some(result),
-            Err(_) => {
-                tracing::error!(
-                    device = self.name,
-                    "the device panicked in {what}: its guest reads all ones from now on"
-                );
-                self.set_state(DeviceState::Failed);
-                None
-            }
+        if result.is_none() {
+            tracing::error!(
+                device = self.name,
+                "the device panicked in {what}: its guest reads all ones from now on"
+            );
+            self.set_state(DeviceState::Failed);
         }
+        result
     }
 
     /// Powers the function on.
@@ -200,18 +215,9 @@ impl Slot {
     pub(crate) fn remove(&self) {
         let mut function = self.lock();
         self.stop_locked(&mut function);
-        if let Some(mut function) = function.take() {
+        if let Some(function) = function.take() {
             // Also one that panicked before: it may have threads to end.
-            let torn_down = catch_unwind(AssertUnwindSafe(|| function.teardown()));
-            if torn_down.is_err() {
-                tracing::error!(device = self.name, "the device panicked in teardown");
-            }
-            if catch_unwind(AssertUnwindSafe(|| drop(function))).is_err() {
-                tracing::error!(
-                    device = self.name,
-                    "the device panicked when it was dropped"
-                );
-            }
+            end(&self.name, function);
         }
         self.set_state(DeviceState::Gone);
         self.memory.clear();
@@ -252,6 +258,36 @@ impl Slot {
             function.bar_write(bar, offset, data);
         });
     }
+}
+
+/// Calls into a device; `None` if it panicked.
+pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => Some(result),
+        Err(payload) => {
+            // Not dropped: what a device panics with may panic in turn.
+            std::mem::forget(payload);
+            None
+        }
+    }
+}
+
+/// Tears a function down and drops it.
+fn end(name: &str, mut function: Box<dyn Function>) {
+    if caught(|| function.teardown()).is_none() {
+        tracing::error!(device = name, "the device panicked in teardown");
+    }
+    if caught(|| drop(function)).is_none() {
+        tracing::error!(device = name, "the device panicked when it was dropped");
+    }
+}
+
+/// Time since some moment, a few milliseconds exact: reading the exact clock twice would be a
+/// noticeable part of an access.
+fn coarse_now() -> Duration {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    // The clock begins at the start of the machine.
+    Duration::try_from(now).unwrap_or_default()
 }
 
 impl fmt::Debug for Slot {

@@ -37,10 +37,7 @@ impl TestBench {
     /// # Errors
     /// The device's own, or what is wrong with its declaration.
     pub fn new(device: impl PciDevice + 'static) -> Result<Self, HostError> {
-        let function = PciFunction::new(Box::new(device)).map_err(|(error, mut device)| {
-            device.teardown();
-            error
-        })?;
+        let function = PciFunction::new(Box::new(device))?;
         Self::with_function(Box::new(function))
     }
 
@@ -49,7 +46,7 @@ impl TestBench {
     /// # Errors
     /// The function's own.
     pub fn with_function(function: Box<dyn Function>) -> Result<Self, HostError> {
-        let slot = Slot::new("test bench", function);
+        let slot = Slot::new("test bench", function)?;
         slot.power_on()?;
         slot.start()?;
         Ok(Self {

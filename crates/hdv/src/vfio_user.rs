@@ -3,7 +3,6 @@
 //! It maps regions and interrupt indexes to what they are for a PCI function. Sockets and threads
 //! are the host's.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use hdv_pci::BarIndex;
@@ -13,11 +12,10 @@ use hdv_vfio_user::backend::{
 };
 use hdv_vfio_user::server::Peer;
 use hdv_vfio_user::vfio::{irq, region};
-use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::function::ResetScope;
-use crate::interrupts::InterruptKind;
+use crate::interrupts::{InterruptKind, accept_receiver};
 use crate::slot::{DeviceState, Slot};
 
 /// Bytes of config space.
@@ -56,24 +54,6 @@ fn kind_of(index: u32) -> Option<InterruptKind> {
         irq::MSIX => Some(InterruptKind::MsiX),
         _ => None,
     }
-}
-
-/// Accepts a descriptor as an interrupt's receiver.
-///
-/// A device's thread writes to it, so it must never block: a pipe that nobody reads, or a
-/// blocking eventfd that is full, would stop the device for this client and every later one.
-fn receiver(event: OwnedFd) -> Result<OwnedFd, Errno> {
-    use std::os::fd::AsRawFd;
-    let link = format!("/proc/self/fd/{}", event.as_raw_fd());
-    // Without /proc, as in a confined process, the kind of file cannot be seen.
-    if let Ok(target) = std::fs::read_link(link)
-        && target.as_os_str() != "anon_inode:[eventfd]"
-    {
-        return Err(Errno::INVAL);
-    }
-    let flags = rustix::fs::fcntl_getfl(&event)?;
-    rustix::fs::fcntl_setfl(&event, flags | OFlags::NONBLOCK)?;
-    Ok(event)
 }
 
 impl Backend for SessionBackend {
@@ -176,7 +156,7 @@ impl Backend for SessionBackend {
             IrqAction::Mask => interrupts.mask_by_client(kind, vector, true),
             IrqAction::Unmask => interrupts.mask_by_client(kind, vector, false),
             IrqAction::Trigger => {
-                interrupts.signal(vector);
+                interrupts.trigger(kind, vector);
             }
         };
         match request.data {
@@ -188,7 +168,7 @@ impl Backend for SessionBackend {
                 } else {
                     events
                         .into_iter()
-                        .map(|event| receiver(event).map(Some))
+                        .map(|event| accept_receiver(event).map(Some))
                         .collect::<Result<_, _>>()?
                 };
                 interrupts.connect(kind, start, events);

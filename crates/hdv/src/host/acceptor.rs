@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hdv_vfio_user::server::{Handshake, SessionOptions};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
@@ -22,6 +23,12 @@ use super::session;
 /// Connections of one host that are accepted and have not agreed on a version. One more, and the oldest
 /// is closed.
 const MAX_HANDSHAKES: usize = 64;
+
+/// Connections accepted of one device before the others, and the end of the host, get their turn.
+const MAX_ACCEPTS: usize = MAX_HANDSHAKES;
+
+/// How long to leave everything alone when the system has no resources for us.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes the accepting thread look again.
 pub(super) struct Wake {
@@ -67,6 +74,7 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
             let mut acceptor = Acceptor {
                 shared,
                 pending: VecDeque::new(),
+                troubled: false,
             };
             while acceptor.turn() {}
         })
@@ -75,6 +83,8 @@ pub(super) fn start(shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
 struct Acceptor {
     shared: Arc<Shared>,
     pending: VecDeque<Pending>,
+    /// The system refused what we need, and that has been logged.
+    troubled: bool,
 }
 
 impl Acceptor {
@@ -93,17 +103,18 @@ impl Acceptor {
             return false;
         }
         self.shared.wake.clear();
+        self.shared.sessions().retain(|session| !session.finished());
         let pending = std::mem::take(&mut self.pending);
         for (index, pending) in pending.into_iter().enumerate() {
-            // Those that wait for a client to leave are asked again whatever woke us.
-            let due = pending.asked || ready.get(1 + index).copied().unwrap_or(false);
-            if let Some(pending) = if due {
-                self.advance(pending)
-            } else {
-                Some(pending)
-            } {
-                self.pending.push_back(pending);
-            }
+            let ready = ready.get(1 + index).copied().unwrap_or(false);
+            let kept = match (pending.asked, ready) {
+                // It was asked for nothing, so this is its end.
+                (true, true) => None,
+                (false, false) => Some(pending),
+                // Those that wait for a client to leave ask again whatever woke us.
+                (true, false) | (false, true) => self.advance(pending),
+            };
+            self.pending.extend(kept);
         }
         let listeners = ready.iter().rev().take(listening.len()).rev();
         for ((endpoint, listener), _) in listening.iter().zip(listeners).filter(|(_, due)| **due) {
@@ -114,9 +125,10 @@ impl Acceptor {
 
     /// Blocks until something is ready: the wake event, then the pending connections, then the
     /// listening sockets.
-    fn wait(&self, listening: &[(Arc<Endpoint>, Arc<UnixListener>)]) -> Vec<bool> {
+    fn wait(&mut self, listening: &[(Arc<Endpoint>, Arc<UnixListener>)]) -> Vec<bool> {
         let wake = self.shared.wake.event.as_fd();
-        // A connection that waits for another client has nothing to say to us meanwhile.
+        // A connection that waits for another client has nothing to say to us meanwhile but
+        // that it has ended, which is always told.
         let pending = self.pending.iter().map(|pending| {
             let flags = if pending.asked {
                 PollFlags::empty()
@@ -138,9 +150,11 @@ impl Acceptor {
             match poll(&mut fds, None) {
                 Err(Errno::INTR) => {}
                 Err(error) => {
-                    // Only a lack of memory is left; it passes or the process ends anyway.
-                    tracing::error!("waiting for clients: {error}");
-                    std::thread::sleep(std::time::Duration::from_millis(100));
+                    // No memory, or a limit of descriptors below what is open already: it
+                    // passes. The host may end meanwhile.
+                    drop(fds);
+                    self.trouble("waiting for clients", &error.into());
+                    return Vec::new();
                 }
                 Ok(_) => return fds.iter().map(|fd| !fd.revents().is_empty()).collect(),
             }
@@ -148,20 +162,18 @@ impl Acceptor {
     }
 
     fn accept(&mut self, endpoint: &Arc<Endpoint>, listener: &UnixListener) {
-        loop {
+        for _ in 0..MAX_ACCEPTS {
             let stream = match listener.accept() {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    self.troubled = false;
+                    stream
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    tracing::warn!(
-                        device = endpoint.slot().name(),
-                        "accepting a client: {error}"
-                    );
                     // Out of descriptors, most likely: a silent connection gives its own.
-                    if self.pending.pop_front().is_none() {
-                        std::thread::sleep(std::time::Duration::from_millis(10));
-                    }
+                    self.make_room();
+                    self.trouble("accepting a client", &error);
                     return;
                 }
             };
@@ -176,7 +188,7 @@ impl Acceptor {
                 }
             };
             if self.pending.len() >= MAX_HANDSHAKES {
-                self.pending.pop_front();
+                self.make_room();
             }
             let pending = Pending {
                 endpoint: Arc::clone(endpoint),
@@ -187,6 +199,21 @@ impl Acceptor {
                 self.pending.push_back(pending);
             }
         }
+    }
+
+    /// Closes the oldest connection that says nothing, else the oldest of those that wait for
+    /// another client to leave.
+    fn make_room(&mut self) {
+        let silent = self.pending.iter().position(|pending| !pending.asked);
+        self.pending.remove(silent.unwrap_or(0));
+    }
+
+    /// Waits a moment after an error that passes; says so once until it has passed.
+    fn trouble(&mut self, what: &str, error: &io::Error) {
+        if !std::mem::replace(&mut self.troubled, true) {
+            tracing::warn!("{what}: {error}; trying on");
+        }
+        std::thread::sleep(PAUSE);
     }
 
     /// Takes a connection as far as it goes; gives it back if it must wait.

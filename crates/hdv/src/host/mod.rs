@@ -200,10 +200,7 @@ impl DeviceHost {
         name: &str,
         device: Box<dyn PciDevice>,
     ) -> Result<DeviceId, HostError> {
-        let function = PciFunction::new(device).map_err(|(error, mut device)| {
-            device.teardown();
-            error
-        })?;
+        let function = PciFunction::new(device)?;
         self.serve_function(socket, name, Box::new(function))
     }
 
@@ -218,7 +215,7 @@ impl DeviceHost {
         function: Box<dyn Function>,
     ) -> Result<DeviceId, HostError> {
         // Dropping the slot on the way out tears the device down.
-        let slot = Arc::new(Slot::new(name, function));
+        let slot = Arc::new(Slot::new(name, function)?);
         let (listener, claim) = SocketClaim::bind(socket.as_ref())?;
         listener
             .set_nonblocking(true)
@@ -237,7 +234,8 @@ impl DeviceHost {
     }
 
     /// Stops a device and tears it down; its socket goes. A VM that uses it keeps a stub: reads are all
-    /// ones, writes are dropped, until it disconnects.
+    /// ones, writes are dropped, until it disconnects. A call into the device that is under way is
+    /// waited for, so this must not be called from inside one.
     ///
     /// # Errors
     /// There is no such device.

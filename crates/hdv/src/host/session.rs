@@ -5,15 +5,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use hdv_vfio_user::server::{Closer, Session};
+use hdv_vfio_user::server::Session;
 
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
 use crate::vfio_user::SessionBackend;
 
-/// A session's thread and how to end it.
+/// A session's thread. It keeps nothing of the connection, so that a client that left holds no
+/// descriptor of ours.
 pub(super) struct Running {
-    closer: Closer,
+    endpoint: Arc<Endpoint>,
     thread: JoinHandle<()>,
 }
 
@@ -24,7 +25,7 @@ impl Running {
 
     /// Disconnects the client and waits until its traces are gone.
     pub(super) fn end(self) {
-        self.closer.close();
+        self.endpoint.disconnect();
         // What a device does is caught in its slot; another panic has been printed already.
         let _ = self.thread.join();
     }
@@ -38,36 +39,54 @@ pub(super) fn start(
     socket: OwnedFd,
     pid: Option<i32>,
 ) -> io::Result<()> {
-    let closer = session.closer();
     *endpoint.occupancy() = Occupancy::Taken(Connected {
         socket,
         pid,
+        closer: session.closer(),
         statistics: session.statistics(),
     });
+    // A thread's name holds no NUL, which a device's may.
+    let name = format!("hdv-{}", endpoint.slot().name().replace('\0', ""));
     let thread = std::thread::Builder::new()
-        .name(format!("hdv-{}", endpoint.slot().name()))
+        .name(name)
         .spawn({
             let (shared, endpoint) = (Arc::clone(shared), Arc::clone(endpoint));
             move || run(&shared, &endpoint, session)
         })
         .inspect_err(|_| *endpoint.occupancy() = Occupancy::Free)?;
-    let mut sessions = shared.sessions();
-    sessions.retain(|session| !session.finished());
-    sessions.push(Running { closer, thread });
+    shared.sessions().push(Running {
+        endpoint: Arc::clone(endpoint),
+        thread,
+    });
     Ok(())
 }
 
-fn run(shared: &Shared, endpoint: &Endpoint, mut session: Session) {
+fn run(shared: &Shared, endpoint: &Endpoint, session: Session) {
+    let leaving = Leaving { shared, endpoint };
+    // After the guard, so that it is gone before: its end has closed the connection in any case.
+    let mut session = session;
     let name = endpoint.slot().name();
     let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()));
     match session.run(&mut backend) {
         Ok(()) => tracing::info!(device = name, "the client left"),
         Err(error) => tracing::warn!(device = name, "the client was disconnected: {error}"),
     }
-    *endpoint.occupancy() = Occupancy::Leaving;
-    endpoint.slot().client_left();
-    // The connection closes only now: a client that sees its end may connect again at once.
     drop(session);
-    *endpoint.occupancy() = Occupancy::Free;
-    shared.wake.wake();
+    drop(leaving);
+}
+
+/// Frees the device for the next client, also when the session panicked. Until then a client
+/// that asks waits: one that saw its connection end may be back at once.
+struct Leaving<'a> {
+    shared: &'a Shared,
+    endpoint: &'a Endpoint,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        *self.endpoint.occupancy() = Occupancy::Leaving;
+        self.endpoint.slot().client_left();
+        *self.endpoint.occupancy() = Occupancy::Free;
+        self.shared.wake.wake();
+    }
 }

@@ -43,7 +43,7 @@ pub struct ClientStatus {
 }
 
 pub(super) fn devices(shared: &Shared) -> Vec<DeviceStatus> {
-    // The list is copied: asking a device for its state waits for the call it may be in.
+    // The list is copied, so that nobody waits for it meanwhile.
     let endpoints = shared.endpoints().clone();
     endpoints.iter().map(|endpoint| status(endpoint)).collect()
 }

@@ -112,44 +112,46 @@ impl RegionMap {
         let mut done = 0;
         let mut index = self.first_from(address);
         while done < length {
-            let at = address
-                .checked_add(done as u64)
-                .ok_or(NotMapped(u64::MAX))?;
-            let region = self
-                .regions
-                .get(index)
-                .filter(|region| region.start <= at)
-                .ok_or(NotMapped(at))?;
-            let available = usize::try_from(region.last - at)
-                .unwrap_or(usize::MAX)
-                .saturating_add(1);
-            let end = done + available.min(length - done);
-            visit(Piece {
-                region,
-                offset: at - region.start,
-                buffer: done..end,
-            })?;
-            done = end;
+            let piece = self.piece(index, address, done..length)?;
+            done = piece.buffer.end;
+            visit(piece)?;
             index += 1;
         }
         Ok(())
     }
-}
 
-impl RegionMap {
-    /// The pieces of a range that [`RegionMap::pieces`] found to be mapped, to be kept beyond a
-    /// change of the map: their mappings stay until the copy is dropped.
-    pub(super) fn owned_pieces(
+    /// The first piece of what is left of an access to `address`.
+    pub(super) fn first_piece(
         &self,
         address: u64,
-        length: usize,
-    ) -> Vec<(Region, u64, Range<usize>)> {
-        let mut pieces = Vec::new();
-        let _ = self.pieces(address, length, |piece| {
-            pieces.push((piece.region.clone(), piece.offset, piece.buffer));
-            Ok::<_, NotMapped>(())
-        });
-        pieces
+        left: Range<usize>,
+    ) -> Result<Piece<'_>, NotMapped> {
+        let at = address.saturating_add(left.start as u64);
+        self.piece(self.first_from(at), address, left)
+    }
+
+    fn piece(
+        &self,
+        index: usize,
+        address: u64,
+        left: Range<usize>,
+    ) -> Result<Piece<'_>, NotMapped> {
+        let at = address
+            .checked_add(left.start as u64)
+            .ok_or(NotMapped(u64::MAX))?;
+        let region = self
+            .regions
+            .get(index)
+            .filter(|region| region.start <= at)
+            .ok_or(NotMapped(at))?;
+        let available = usize::try_from(region.last - at)
+            .unwrap_or(usize::MAX)
+            .saturating_add(1);
+        Ok(Piece {
+            region,
+            offset: at - region.start,
+            buffer: left.start..left.start + available.min(left.len()),
+        })
     }
 }
 

@@ -10,12 +10,12 @@ mod transfer;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdv_vfio_user::backend::{DmaFlags, DmaMap};
+use hdv_vfio_user::limits::PAGE_SIZE;
 use hdv_vfio_user::server::{DmaError, Peer};
 use rustix::io::Errno;
 use vm_memory::{AtomicAccess, ByteValued, Bytes, GuestAddress};
@@ -27,8 +27,8 @@ use map::{Backing, NotMapped, Piece, Region, RegionMap};
 use mapping::Mapping;
 use transfer::{Reading, Transfer, Writing};
 
-/// Why an access to guest memory failed. Nothing was written, unless the error is
-/// [`MemoryError::Client`] or [`MemoryError::ClientWaits`] in an access that spans regions.
+/// Why an access to guest memory failed. Nothing was written, unless the access spans regions of
+/// which one came without a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
@@ -188,13 +188,21 @@ impl GuestMemory {
     ///
     /// # Errors
     /// `EEXIST` when it overlaps another, `ENOSPC` beyond [`MAX_REGIONS`], `EINVAL` when it is empty,
-    /// wraps, or exceeds its file, otherwise why the file cannot be mapped.
+    /// wraps, exceeds its file or, with a file, is not made of whole pages of 4096 bytes; otherwise
+    /// why the file cannot be mapped.
     pub fn map(&self, map: &DmaMap) -> Result<(), Errno> {
         let last = map
             .size
             .checked_sub(1)
             .and_then(|span| map.address.checked_add(span))
             .ok_or(Errno::INVAL)?;
+        let pages = [map.address, map.size, map.offset]
+            .iter()
+            .all(|value| value.is_multiple_of(PAGE_SIZE));
+        if map.file.is_some() && !pages {
+            // Atomic accesses rely on it.
+            return Err(Errno::INVAL);
+        }
         self.shared.map.replace(|current| {
             // The cheap checks first: no mapping is made for a range that will be refused.
             let mut region = Region {
@@ -295,9 +303,8 @@ impl GuestMemory {
         })?;
         if by_message {
             // A message may take as long as its client likes; DMA_UNMAP must not wait for it.
-            let pieces = map.owned_pieces(address.0, length);
             drop(map);
-            return self.access_by_message(pieces, transfer);
+            return self.access_by_message(address, transfer);
         }
         map.pieces(address.0, length, |piece| {
             if let Backing::Mapped(mapping) = &piece.region.backing {
@@ -307,30 +314,40 @@ impl GuestMemory {
         })
     }
 
-    /// The slow path: some of the range is reached by messages only.
+    /// The slow path: some of the range is reached by messages only. Every piece is looked up anew,
+    /// since memory may have been unmapped during a message, and may not be touched then.
     fn access_by_message(
         &self,
-        pieces: Vec<(Region, u64, Range<usize>)>,
+        address: GuestAddress,
         mut transfer: impl Transfer,
     ) -> Result<(), MemoryError> {
         let peer = self.client().clone();
-        for (region, offset, range) in pieces {
-            let address = GuestAddress(region.start + offset);
-            match (&region.backing, &peer) {
-                (Backing::Mapped(mapping), _) => transfer.copy(mapping, offset, range),
-                (Backing::Messages, Some(peer)) => transfer
-                    .exchange(peer, address.0, range)
-                    .map_err(|error| match error {
-                        DmaError::ClientWaits => MemoryError::ClientWaits(address),
-                        reason => MemoryError::Client { address, reason },
-                    })?,
-                (Backing::Messages, None) => {
-                    return Err(MemoryError::Client {
-                        address,
-                        reason: DmaError::Disconnected,
-                    });
-                }
+        let length = transfer.length();
+        let mut done = 0;
+        while done < length {
+            let map = self.shared.map.read();
+            let piece = map.first_piece(address.0, done..length)?;
+            allowed(&piece, transfer.rights())?;
+            let (at, buffer) = (piece.region.start + piece.offset, piece.buffer.clone());
+            done = buffer.end;
+            if let Backing::Mapped(mapping) = &piece.region.backing {
+                transfer.copy(mapping, piece.offset, buffer);
+                continue;
             }
+            drop(map);
+            let address = GuestAddress(at);
+            let Some(peer) = &peer else {
+                return Err(MemoryError::Client {
+                    address,
+                    reason: DmaError::Disconnected,
+                });
+            };
+            transfer
+                .exchange(peer, at, buffer)
+                .map_err(|error| match error {
+                    DmaError::ClientWaits => MemoryError::ClientWaits(address),
+                    reason => MemoryError::Client { address, reason },
+                })?;
         }
         Ok(())
     }

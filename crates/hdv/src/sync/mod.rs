@@ -1,6 +1,14 @@
 //! Synchronization for the hot path. What lives here is small, knows nothing of devices and
 //! takes no lock to read.
+//!
+//! The tests named `loom` check every order in which threads can meet:
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+//!     cargo test -p openhdv --release --lib loom
+//! ```
 
+pub(crate) mod atomic;
 mod published;
 
 pub(crate) use published::Published;

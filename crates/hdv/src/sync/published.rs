@@ -10,13 +10,13 @@
 use std::fmt;
 use std::ops::Deref;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::PoisonError;
+
+use super::atomic::{AtomicPtr, AtomicUsize, Mutex, pause, spin};
 
 /// Spins before the writer starts to sleep: readers hold a value for one copy or one eventfd
 /// write, so most waits end within these.
-const SPINS_BEFORE_SLEEP: u32 = 1000;
+const SPINS_BEFORE_SLEEP: u32 = if cfg!(loom) { 1 } else { 1000 };
 
 /// See the module's documentation.
 pub(crate) struct Published<T> {
@@ -40,9 +40,9 @@ impl<T: Send + Sync> Published<T> {
     /// The current value. Keep the guard for one operation only and never call
     /// [`Published::replace`] while holding one: it would wait for itself.
     pub(crate) fn read(&self) -> Guard<'_, T> {
-        let readers = &self.readers[self.epoch.load(Ordering::SeqCst) & 1];
-        readers.fetch_add(1, Ordering::SeqCst);
-        let value = self.current.load(Ordering::SeqCst);
+        let readers = &self.readers[self.epoch.load() & 1];
+        readers.increment();
+        let value = self.current.load();
         Guard {
             // SAFETY: `current` always points to a live box. A writer that swaps it out frees
             // it only after it saw both counters at zero, and ours was raised before the load.
@@ -57,14 +57,25 @@ impl<T: Send + Sync> Published<T> {
         &self,
         change: impl FnOnce(&T) -> Result<(T, R), E>,
     ) -> Result<R, E> {
+        self.replace_helping(change, |_| {})
+    }
+
+    /// [`Published::replace`] for values whose readers may be stuck: `help` gets the old value again
+    /// and again while the wait for its readers lasts, and must not block.
+    pub(crate) fn replace_helping<R, E>(
+        &self,
+        change: impl FnOnce(&T) -> Result<(T, R), E>,
+        help: impl Fn(&T),
+    ) -> Result<R, E> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, result) = change(&self.read())?;
-        let old = self
-            .current
-            .swap(Box::into_raw(Box::new(value)), Ordering::SeqCst);
+        let old = self.current.swap(Box::into_raw(Box::new(value)));
         for _ in 0..2 {
-            let epoch = self.epoch.fetch_add(1, Ordering::SeqCst);
-            wait_for_zero(&self.readers[epoch & 1]);
+            let epoch = self.epoch.increment();
+            wait_for_zero(&self.readers[epoch & 1], || {
+                // SAFETY: as below, and it is freed only there.
+                help(unsafe { &*old });
+            });
         }
         // SAFETY: `old` came from `Box::into_raw`, was current until the swap above, which only
         // one writer at a time makes. A reader that loaded it had raised its counter before
@@ -74,21 +85,22 @@ impl<T: Send + Sync> Published<T> {
     }
 }
 
-fn wait_for_zero(readers: &AtomicUsize) {
+fn wait_for_zero(readers: &AtomicUsize, help: impl Fn()) {
     let mut spins = 0;
-    while readers.load(Ordering::SeqCst) != 0 {
+    while readers.load() != 0 {
         if spins < SPINS_BEFORE_SLEEP {
             spins += 1;
-            std::hint::spin_loop();
+            spin();
         } else {
-            std::thread::sleep(Duration::from_micros(50));
+            help();
+            pause();
         }
     }
 }
 
 impl<T> Drop for Published<T> {
     fn drop(&mut self) {
-        let value = self.current.swap(ptr::null_mut(), Ordering::SeqCst);
+        let value = self.current.swap(ptr::null_mut());
         // SAFETY: `value` came from `Box::into_raw` and `&mut self` proves that no guard is left.
         drop(unsafe { Box::from_raw(value) });
     }
@@ -116,15 +128,15 @@ impl<T> Deref for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.readers.fetch_sub(1, Ordering::SeqCst);
+        self.readers.decrement();
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::convert::Infallible;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
@@ -201,5 +213,106 @@ mod tests {
         let published = Published::new(7);
         assert_eq!(published.replace(|_| Err::<(i32, ()), _>("no")), Err("no"));
         assert_eq!(*published.read(), 7);
+    }
+
+    #[test]
+    fn a_stuck_reader_is_helped() {
+        let published = Published::new(AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let guard = published.read();
+            scope.spawn(move || {
+                while !guard.load(Ordering::SeqCst) {
+                    std::thread::yield_now();
+                }
+            });
+            published
+                .replace_helping(
+                    |_| Ok::<_, Infallible>((AtomicBool::new(false), ())),
+                    |old| old.store(true, Ordering::SeqCst),
+                )
+                .unwrap();
+        });
+    }
+}
+
+/// Every order in which readers and writers can meet.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use std::convert::Infallible;
+
+    use loom::cell::UnsafeCell;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    /// A value whose destruction loom can see collide with a reader.
+    struct Watched(UnsafeCell<u32>);
+
+    // SAFETY: every access is one that loom checks for races.
+    unsafe impl Sync for Watched {}
+
+    impl Watched {
+        fn new(value: u32) -> Self {
+            Self(UnsafeCell::new(value))
+        }
+
+        fn get(&self) -> u32 {
+            // SAFETY: loom panics if this races with the write in `drop`.
+            self.0.with(|value| unsafe { *value })
+        }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            // SAFETY: loom panics if this races with the read in `get`.
+            self.0.with_mut(|value| unsafe { *value = u32::MAX });
+        }
+    }
+
+    fn replace(published: &Published<Watched>, by: u32) {
+        let replaced = published.replace(|_| Ok::<_, Infallible>((Watched::new(by), ())));
+        assert_eq!(replaced, Ok(()));
+    }
+
+    #[test]
+    fn loom_a_reader_never_sees_a_dead_value() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(4);
+        model.check(|| {
+            let published = Arc::new(Published::new(Watched::new(0)));
+            let reader = thread::spawn({
+                let published = Arc::clone(&published);
+                move || {
+                    for _ in 0..2 {
+                        let guard = published.read();
+                        assert!(guard.get() <= 2);
+                        assert!(guard.get() <= 2);
+                    }
+                }
+            });
+            replace(&published, 1);
+            replace(&published, 2);
+            assert_eq!(published.read().get(), 2);
+            reader.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_two_writers_and_a_reader() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let published = Arc::new(Published::new(Watched::new(0)));
+            let threads = [1, 2].map(|by| {
+                let published = Arc::clone(&published);
+                thread::spawn(move || replace(&published, by))
+            });
+            assert!(published.read().get() <= 2);
+            for thread in threads {
+                thread.join().expect("no panic");
+            }
+            assert_ne!(published.read().get(), 0);
+        });
     }
 }

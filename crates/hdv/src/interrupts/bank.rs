@@ -1,0 +1,334 @@
+//! The vectors of one kind of interrupt: masks, pending bits, receivers, and the rule that an
+//! interrupt is delivered or stays pending, never lost. What a receiver is, is not known here.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use super::Delivery;
+use crate::sync::Published;
+use crate::sync::atomic::{AtomicBool, AtomicU8};
+
+/// Masked by the client with SET_IRQS.
+pub(super) const MASKED_BY_CLIENT: u8 = 1 << 0;
+/// Masked by the vector's mask bit in the MSI-X table or the MSI capability.
+pub(super) const MASKED_BY_REGISTER: u8 = 1 << 1;
+const PENDING: u8 = 1 << 2;
+const MASKED: u8 = MASKED_BY_CLIENT | MASKED_BY_REGISTER;
+
+/// Who is told of an interrupt.
+pub(super) trait Receiver: Send + Sync {
+    /// Tells it.
+    fn signal(&self);
+
+    /// Frees a thread that hangs in [`Receiver::signal`]. Must not block.
+    fn relieve(&self);
+}
+
+pub(super) type Line<R> = Option<Arc<R>>;
+
+/// See the module's documentation.
+pub(super) struct Bank<R> {
+    /// Empty while the kind is disabled, otherwise one element per vector.
+    lines: Published<Vec<Line<R>>>,
+    vectors: Box<[AtomicU8]>,
+    /// Masks every vector, beside the vectors' own masks.
+    function_masked: AtomicBool,
+    /// The state of a vector without a receiver after a reset.
+    reset_state: u8,
+}
+
+impl<R: Receiver> Bank<R> {
+    pub(super) fn new(vectors: u16, reset_state: u8) -> Self {
+        Self {
+            lines: Published::new(Vec::new()),
+            vectors: (0..vectors).map(|_| AtomicU8::new(reset_state)).collect(),
+            function_masked: AtomicBool::new(false),
+            reset_state,
+        }
+    }
+
+    /// Vectors that the function has.
+    pub(super) fn vectors(&self) -> u16 {
+        // `new` took a u16.
+        u16::try_from(self.vectors.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Vectors that the client has enabled; 0 while the kind is disabled.
+    pub(super) fn enabled(&self) -> u16 {
+        u16::try_from(self.lines.read().len()).unwrap_or(u16::MAX)
+    }
+
+    /// Signals at once, if the vector has a receiver and nothing masks it.
+    fn fire(&self, vector: u16) -> bool {
+        let index = usize::from(vector);
+        let Some(state) = self.vectors.get(index) else {
+            return false;
+        };
+        if state.load() & MASKED != 0 || self.function_masked.load() {
+            return false;
+        }
+        let lines = self.lines.read();
+        let Some(Some(line)) = lines.get(index) else {
+            return false;
+        };
+        line.signal();
+        true
+    }
+
+    /// Fires what is pending, if nothing holds it back now.
+    ///
+    /// Whoever sets the pending bit, and whoever takes away what held it back, calls this
+    /// afterwards: the later of them sees both. The bit is taken in one step with the look at the masks and
+    /// never put back, or an unmasking in between would find nothing to fire.
+    fn flush(&self, vector: u16) {
+        let index = usize::from(vector);
+        let Some(state) = self.vectors.get(index) else {
+            return;
+        };
+        let lines = self.lines.read();
+        if let Some(Some(line)) = lines.get(index)
+            && !self.function_masked.load()
+            && state.take(PENDING, MASKED)
+        {
+            line.signal();
+        }
+    }
+
+    pub(super) fn signal(&self, vector: u16) -> Delivery {
+        if self.fire(vector) {
+            return Delivery::Signalled;
+        }
+        let Some(state) = self.vectors.get(usize::from(vector)) else {
+            return Delivery::Disabled;
+        };
+        state.set(PENDING);
+        self.flush(vector);
+        if state.load() & PENDING == 0 {
+            Delivery::Signalled
+        } else if self.enabled() == 0 {
+            // Disabled since: nothing may be left for the next time.
+            state.clear(PENDING);
+            Delivery::Disabled
+        } else {
+            Delivery::Pending
+        }
+    }
+
+    pub(super) fn set_mask(&self, vector: u16, mask: u8, masked: bool) {
+        let Some(state) = self.vectors.get(usize::from(vector)) else {
+            return;
+        };
+        if masked {
+            state.set(mask);
+        } else {
+            state.clear(mask);
+            self.flush(vector);
+        }
+    }
+
+    pub(super) fn mask_function(&self, masked: bool) {
+        self.function_masked.store(masked);
+        if !masked {
+            for vector in 0..self.vectors() {
+                self.flush(vector);
+            }
+        }
+    }
+
+    /// Gives vectors from `start` on their receivers and clears `unmask` of those that got one.
+    pub(super) fn connect(&self, start: u16, receivers: Vec<Line<R>>, unmask: u8) {
+        let first = usize::from(start);
+        let count = receivers.len();
+        self.replace_lines(|lines| {
+            let mut lines = lines.clone();
+            let end = first.saturating_add(count).min(self.vectors.len());
+            // Taking away what is not there enables nothing.
+            if lines.len() < end && receivers.iter().any(Option::is_some) {
+                lines.resize(end, None);
+            }
+            for (line, receiver) in lines.iter_mut().skip(first).zip(receivers) {
+                *line = receiver;
+            }
+            lines
+        });
+        for vector in (start..self.vectors()).take(count) {
+            let index = usize::from(vector);
+            let connected = self.lines.read().get(index).is_some_and(Option::is_some);
+            if connected {
+                self.set_mask(vector, unmask, false);
+            }
+        }
+    }
+
+    /// Takes every receiver away and forgets what is pending and what the client masked. The registers'
+    /// masks are the registers'.
+    pub(super) fn disconnect(&self) {
+        self.replace_lines(|_| Vec::new());
+        for state in &self.vectors {
+            state.clear(PENDING | MASKED_BY_CLIENT);
+        }
+    }
+
+    fn replace_lines(&self, change: impl FnOnce(&Vec<Line<R>>) -> Vec<Line<R>>) {
+        let replaced = self.lines.replace_helping(
+            |lines| Ok::<_, Infallible>((change(lines), ())),
+            |lines| {
+                for receiver in lines.iter().flatten() {
+                    receiver.relieve();
+                }
+            },
+        );
+        match replaced {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
+    pub(super) fn masked_by_register(&self, vector: u16) -> bool {
+        self.vectors
+            .get(usize::from(vector))
+            .is_some_and(|state| state.load() & MASKED_BY_REGISTER != 0)
+    }
+
+    /// 64 pending bits from vector `64 * element` on.
+    pub(super) fn pending(&self, element: u64) -> u64 {
+        let first = usize::try_from(element.saturating_mul(64)).unwrap_or(usize::MAX);
+        self.vectors
+            .iter()
+            .skip(first)
+            .take(64)
+            .enumerate()
+            .filter(|(_, state)| state.load() & PENDING != 0)
+            .fold(0, |bits, (bit, _)| bits | 1 << bit)
+    }
+
+    /// Back to the state after reset; receivers stay, since they are the client's.
+    pub(super) fn reset(&self) {
+        self.function_masked.store(false);
+        let lines = self.lines.read();
+        for (index, state) in self.vectors.iter().enumerate() {
+            let connected = lines.get(index).is_some_and(Option::is_some);
+            state.store(if connected { 0 } else { self.reset_state });
+        }
+    }
+}
+
+/// Every order in which a signal can meet what holds interrupts back.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use loom::sync::Arc;
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    use loom::thread;
+
+    use super::*;
+
+    /// Counts what it is told.
+    struct Counter(AtomicUsize);
+
+    impl Receiver for Counter {
+        fn signal(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn relieve(&self) {}
+    }
+
+    fn counter() -> std::sync::Arc<Counter> {
+        std::sync::Arc::new(Counter(AtomicUsize::new(0)))
+    }
+
+    /// One signal meets `change`; afterwards nothing holds it back: it must have arrived, once.
+    fn delivered(
+        prepare: fn(&Bank<Counter>),
+        change: fn(&Bank<Counter>, &std::sync::Arc<Counter>),
+        connected: bool,
+    ) {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(4);
+        model.check(move || {
+            let bank = Arc::new(Bank::new(1, 0));
+            let receiver = counter();
+            if connected {
+                bank.connect(0, vec![Some(std::sync::Arc::clone(&receiver))], 0);
+            }
+            prepare(&bank);
+            let device = thread::spawn({
+                let bank = Arc::clone(&bank);
+                move || bank.signal(0)
+            });
+            change(&bank, &receiver);
+            let delivery = device.join().expect("no panic");
+            let count = receiver.0.load(Ordering::SeqCst);
+            if delivery == Delivery::Disabled {
+                assert!(!connected && count <= 1);
+            } else {
+                assert_eq!(count, 1, "{delivery:?}");
+            }
+            assert_eq!(bank.pending(0), 0);
+        });
+    }
+
+    #[test]
+    fn loom_a_signal_meets_an_unmasking() {
+        delivered(
+            |bank| bank.set_mask(0, MASKED_BY_REGISTER, true),
+            |bank, _| bank.set_mask(0, MASKED_BY_REGISTER, false),
+            true,
+        );
+    }
+
+    #[test]
+    fn loom_a_signal_meets_masking_and_unmasking() {
+        delivered(
+            |_| {},
+            |bank, _| {
+                bank.set_mask(0, MASKED_BY_REGISTER, true);
+                bank.set_mask(0, MASKED_BY_REGISTER, false);
+            },
+            true,
+        );
+    }
+
+    #[test]
+    fn loom_a_signal_meets_the_function_mask() {
+        delivered(
+            |bank| bank.mask_function(true),
+            |bank, _| bank.mask_function(false),
+            true,
+        );
+    }
+
+    #[test]
+    fn loom_a_signal_meets_its_receiver() {
+        delivered(
+            |_| {},
+            |bank, receiver| bank.connect(0, vec![Some(std::sync::Arc::clone(receiver))], 0),
+            false,
+        );
+    }
+
+    #[test]
+    fn loom_nothing_is_left_of_a_signal_that_meets_the_end() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(4);
+        model.check(|| {
+            let bank = Arc::new(Bank::new(1, 0));
+            let receiver = counter();
+            bank.connect(0, vec![Some(std::sync::Arc::clone(&receiver))], 0);
+            bank.set_mask(0, MASKED_BY_CLIENT, true);
+            let device = thread::spawn({
+                let bank = Arc::clone(&bank);
+                move || bank.signal(0)
+            });
+            bank.disconnect();
+            let before = receiver.0.load(Ordering::SeqCst);
+            let _ = device.join().expect("no panic");
+            assert_eq!(
+                receiver.0.load(Ordering::SeqCst),
+                before,
+                "told after its end"
+            );
+            assert_eq!(bank.pending(0), 0);
+        });
+    }
+}
