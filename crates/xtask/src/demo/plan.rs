@@ -31,11 +31,12 @@ impl Sensors {
     fn serve() -> Result<Self, Box<dyn std::error::Error>> {
         let scratch = Scratch::new()?;
         let host = DeviceHost::new(HostOptions::new())?;
-        let serve = |name: &str, source: SourceName| -> Result<PathBuf, Box<dyn std::error::Error>> {
-            let socket = scratch.path().join(format!("{name}.sock"));
-            host.serve(&socket, name, Sensor::new(&source)?)?;
-            Ok(socket)
-        };
+        let serve =
+            |name: &str, source: SourceName| -> Result<PathBuf, Box<dyn std::error::Error>> {
+                let socket = scratch.path().join(format!("{name}.sock"));
+                host.serve(&socket, name, Sensor::new(&source)?)?;
+                Ok(socket)
+            };
         let load = serve("load", SourceName::Load)?;
         let sines = [
             serve("sine-1", SourceName::Sine)?,
@@ -51,7 +52,10 @@ impl Sensors {
 
     fn connected(&self) -> usize {
         let devices = self.host.devices();
-        devices.iter().filter(|device| device.client.is_some()).count()
+        devices
+            .iter()
+            .filter(|device| device.client.is_some())
+            .count()
     }
 }
 
@@ -89,7 +93,12 @@ impl Plan<'_> {
             ),
             reboot: false,
         };
-        self.boot("live", "what the guest reads from this machine's load", &live, 1);
+        self.boot(
+            "live",
+            "what the guest reads from this machine's load",
+            &live,
+            1,
+        );
 
         let full = Boot {
             sockets: sensors.sines.to_vec(),
@@ -100,7 +109,12 @@ impl Plan<'_> {
             ),
             reboot: true,
         };
-        self.boot("vIOMMU", "two sensors behind a virtual IOMMU, and a warm reboot", &full, 2);
+        self.boot(
+            "vIOMMU",
+            "two sensors behind a virtual IOMMU, and a warm reboot",
+            &full,
+            2,
+        );
 
         self.kill(sensors);
 
@@ -110,7 +124,12 @@ impl Plan<'_> {
             parameters: "openhdv.mode=sysfs openhdv.sensors=2".to_owned(),
             reboot: false,
         };
-        self.boot("no vIOMMU", "two sensors without a virtual IOMMU", &plain, 1);
+        self.boot(
+            "no vIOMMU",
+            "two sensors without a virtual IOMMU",
+            &plain,
+            1,
+        );
     }
 
     fn add(&mut self, part: &str, name: &str, ok: bool, detail: impl Into<String>) {
@@ -168,10 +187,9 @@ impl Plan<'_> {
         match line {
             Line::Start {
                 kernel, devices, ..
-            } => self.ui.line(&format!(
-                "guest: Linux {kernel} sees {}",
-                devices.join(" ")
-            )),
+            } => self
+                .ui
+                .line(&format!("guest: Linux {kernel} sees {}", devices.join(" "))),
             Line::Sample {
                 device,
                 sequence,

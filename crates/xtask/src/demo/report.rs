@@ -64,7 +64,7 @@ impl Report {
         };
         let device = match outcome.device.as_str() {
             "" => String::new(),
-            device => format!(" ({device}{boot})"),
+            device => format!(" ({} {device}{boot})", outcome.transport),
         };
         let name = format!("{part}: {}{device}", outcome.name);
         self.add(ui, name, outcome.ok, outcome.detail);
