@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use crate::style;
 
 /// Longest time to poll before blocking, in microseconds.
-const POLL_MAX: u64 = 1_000_000;
+pub(crate) const POLL_MAX: u64 = 1_000_000;
 
 const STYLES: Styles = Styles::styled()
     .header(style::HEADING)
@@ -132,7 +132,10 @@ Examples:
   hdv probe --hexdump /tmp/sensor.sock | lspci -F /dev/stdin -vvv
   hdv probe --json /tmp/sensor.sock | jq .identity
 
-Any vfio-user server can be probed while no VM uses it.")]
+Any vfio-user server can be probed while no VM uses it.
+
+Names of vendors, devices and classes come from the system's pci.ids (package pci.ids or
+hwdata) or else from the one in the cache of OpenHDV; without either only ids are shown.")]
 pub(crate) struct ProbeArgs {
     /// Socket of a vfio-user server
     #[arg(value_name = "SOCKET", value_hint = ValueHint::FilePath)]

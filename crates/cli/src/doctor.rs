@@ -2,21 +2,22 @@
 //! here.
 
 use std::fmt::Write;
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use hdv_qemu::doctor::{Report, examine};
+use hdv_qemu::doctor::{Report, Step, examine};
+use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Failure;
 use crate::args::OutputArgs;
 use crate::style::{self, Paint};
 
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
 /// Ends with a failure where no guest can be run, so that scripts can ask.
 pub(crate) fn run(output: OutputArgs) -> Result<ExitCode, Failure> {
-    if io::stderr().is_terminal() {
-        eprintln!("Looking, and trying each accelerator with a kernel ...");
-    }
-    let report = examine();
+    let report = examine_with_progress();
     let text = if output.json {
         let mut document = serde_json::to_value(&report)?;
         document["can_run_guests"] = report.can_run_guests().into();
@@ -30,6 +31,25 @@ pub(crate) fn run(output: OutputArgs) -> Result<ExitCode, Failure> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Examines, with a line on standard error, if that is a terminal, that says what takes so long.
+fn examine_with_progress() -> Report {
+    let spinner = ProgressBar::new_spinner()
+        .with_style(ProgressStyle::default_spinner())
+        .with_message("Looking at this machine");
+    spinner.enable_steady_tick(TICK);
+    let report = examine(&mut |step| {
+        spinner.set_message(match step {
+            Step::Accelerator(accelerator) => format!(
+                "Booting the guest kernel with accelerator {}, which takes some seconds",
+                accelerator.name()
+            ),
+            _ => "Looking at this machine".to_owned(),
+        });
+    });
+    spinner.finish_and_clear();
+    report
 }
 
 fn render(report: &Report, paint: Paint) -> String {

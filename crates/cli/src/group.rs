@@ -7,6 +7,8 @@ use clap::ArgMatches;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::args::POLL_MAX;
+
 /// Most devices of one process.
 pub(crate) const DEVICE_LIMIT: usize = 4096;
 /// Largest configuration file, in bytes.
@@ -64,7 +66,7 @@ pub(crate) enum GroupError {
     Nothing,
     #[error("{count} devices are too many for one process; the limit is {DEVICE_LIMIT}")]
     TooMany { count: usize },
-    #[error("two devices are to listen on {}", path.display())]
+    #[error("two devices are to listen on {}; give each a socket of its own", path.display())]
     SameSocket { path: PathBuf },
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -284,6 +286,14 @@ fn parse(path: &Path, text: &str) -> Result<Config, GroupError> {
             settings,
         });
     }
+    if let Some(poll) = file.poll
+        && poll > POLL_MAX
+    {
+        return Err(GroupError::Setting {
+            path: path.to_owned(),
+            message: format!("poll = {poll} is out of range; at most {POLL_MAX} microseconds"),
+        });
+    }
     Ok(Config {
         poll: file.poll,
         devices,
@@ -410,6 +420,7 @@ mod tests {
         for (text, part) in [
             ("pool = 1".to_owned(), "pool"),
             ("poll = -1".to_owned(), "poll"),
+            ("poll = 1000001".to_owned(), "at most 1000000"),
             ("[[device]]\nname = \"a\"".to_owned(), "socket"),
             (
                 format!("{device}set = {{ k = [1] }}"),

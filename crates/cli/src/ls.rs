@@ -11,7 +11,7 @@ use crate::Failure;
 use crate::args::OutputArgs;
 use crate::process;
 use crate::status::{Device, DeviceClient};
-use crate::style::{self, Paint};
+use crate::style::{self, Paint, printable};
 
 /// A running host.
 #[derive(Debug, Serialize)]
@@ -112,13 +112,6 @@ fn client(client: &DeviceClient) -> String {
         "{process}, {} reads, {} writes",
         client.reads, client.writes
     )
-}
-
-/// Text that somebody chose, without what would move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
-//! Names of vendors, devices and classes from the system's `pci.ids`, where there is one.
+//! Names of vendors, devices and classes from the system's `pci.ids` or, where there is none, the
+//! one that came into the cache with pciutils.
 //!
 //! The file is searched as it is, once per lookup: a command looks up a handful of names.
 
 use std::fs;
 use std::path::Path;
+
+use hdv_qemu::bundle::Bundle;
+use hdv_qemu::cache::Cache;
 
 /// Where distributions put the file.
 const PLACES: [&str; 3] = [
@@ -21,12 +25,20 @@ pub(crate) struct PciNames {
 }
 
 impl PciNames {
-    /// The system's file. A system without one has no names, which is no error.
-    pub(crate) fn of_system() -> Self {
+    /// The system's file, or the cache's. Without either there are no names, which is no error.
+    pub(crate) fn find() -> Self {
         PLACES
             .iter()
             .find_map(|place| Self::read(Path::new(place)))
+            .or_else(|| Self::of_cache(&Cache::user().ok()?))
             .unwrap_or_default()
+    }
+
+    fn of_cache(cache: &Cache) -> Option<Self> {
+        let bundle = cache.bundle(&Bundle::PCIUTILS).ok()??;
+        PLACES
+            .iter()
+            .find_map(|place| Self::read(&bundle.path(place.trim_start_matches('/'))))
     }
 
     fn read(path: &Path) -> Option<Self> {
@@ -34,9 +46,14 @@ impl PciNames {
         if !metadata.is_file() || metadata.len() > SIZE_LIMIT {
             return None;
         }
-        // Vendors' names are not always UTF-8.
-        let text = String::from_utf8_lossy(&fs::read(path).ok()?).into_owned();
-        Some(Self { text })
+        Some(Self::parse(&fs::read(path).ok()?))
+    }
+
+    /// From the content of a `pci.ids`. Vendors' names are not always UTF-8.
+    pub(crate) fn parse(content: &[u8]) -> Self {
+        Self {
+            text: String::from_utf8_lossy(content).into_owned(),
+        }
     }
 
     /// A vendor's name.

@@ -1,11 +1,29 @@
 //! Names of processes, for people.
 
+use std::path::Path;
+
+use hdv_control::PeerCredentials;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+
 /// `process 123 (qemu-system-x86)`, or without the name where it cannot be read.
 pub(crate) fn describe(pid: u32) -> String {
     match name(pid) {
         Some(name) => format!("process {pid} ({name})"),
         None => format!("process {pid}"),
     }
+}
+
+/// The process that listens on a socket, in words.
+pub(crate) fn server_of(socket: &Path) -> String {
+    server_pid(socket).map_or_else(|| "the server".to_owned(), describe)
+}
+
+fn server_pid(socket: &Path) -> Option<u32> {
+    // Without waiting: a server that accepts nothing has a full backlog.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    connect(&stream, &SocketAddrUnix::new(socket).ok()?).ok()?;
+    PeerCredentials::of(&stream).ok()?.pid
 }
 
 /// The command name of a process, without control characters.

@@ -86,11 +86,13 @@ fn create(request: &DeviceRequest) -> Result<Box<dyn PciDevice>, Failure> {
     let Some(kind) = catalog().iter().find(|kind| kind.name == request.device) else {
         let names: Vec<_> = catalog().iter().map(|kind| kind.name).collect();
         let message = format!(
-            "there is no device {:?}; there are: {} (`hdv devices` says more)",
+            "the device for {}: there is no device {:?}; there are: {} (`hdv devices` says more)",
+            request.socket.display(),
             request.device,
             names.join(", ")
         );
         return Err(message.into());
     };
-    Ok(kind.create(&request.settings)?)
+    kind.create(&request.settings)
+        .map_err(|error| format!("the device for {}: {error}", request.socket.display()).into())
 }

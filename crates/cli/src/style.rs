@@ -37,7 +37,6 @@ impl Paint {
     }
 
     /// Without colours.
-    #[cfg(test)]
     pub(crate) fn none() -> Self {
         Self(false)
     }
@@ -90,6 +89,13 @@ pub(crate) fn lines(table: &Table, indent: &str) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Text that somebody else chose, without what would move a terminal's cursor.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 /// A size in bytes, in the largest unit that divides it.

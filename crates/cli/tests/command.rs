@@ -3,12 +3,15 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use hdv_qemu::bundle::Bundle;
 use hdv_vfio_user::Errno;
 use hdv_vfio_user::client::{Client, ClientOptions};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use support::{GENEROUS, Place, Serving};
@@ -256,7 +259,7 @@ fn a_file_can_describe_the_devices() {
     let arguments = "serve --json --config devices.toml --device sensor --socket more.sock";
     let arguments: Vec<&str> = arguments.split(' ').collect();
     // Fewer than these devices need: the soft limit is raised.
-    let _serving = Serving::start_with(place.command_with_limit(64, &arguments));
+    let _serving = Serving::start_with(place.command_with_limits(64, 4096, &arguments));
     let list = place.json(&["ls", "--json"]);
     assert_eq!(list["hosts"][0]["devices"].as_array().unwrap().len(), 41);
     place.stdout(&["probe", "39.sock"]);
@@ -264,9 +267,78 @@ fn a_file_can_describe_the_devices() {
 }
 
 #[test]
+fn too_few_open_files_are_told_with_the_remedy() {
+    let place = Place::new();
+    let mut text = String::new();
+    for number in 0..100 {
+        text.push_str(&format!(
+            "[[device]]\nname = \"sensor\"\nsocket = \"{number}.sock\"\n"
+        ));
+    }
+    std::fs::write(place.path("devices.toml"), text).unwrap();
+    let limited = |limit| {
+        let mut command =
+            place.command_with_limits(limit, limit, &["serve", "--config", "devices.toml"]);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{limit}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    // Wherever it strikes.
+    for limit in [8, 9, 10, 11, 12, 13, 14, 15, 16, 64] {
+        let error = limited(limit);
+        assert!(
+            error.contains(&format!("hard limit: {limit}")) && error.contains("LimitNOFILE"),
+            "{error}"
+        );
+        assert_eq!(place.leftovers(), Vec::<std::path::PathBuf>::new());
+    }
+}
+
+#[test]
+fn names_come_from_the_cache_where_the_system_has_none() {
+    const PLACES: [&str; 3] = [
+        "/usr/share/misc/pci.ids",
+        "/usr/share/hwdata/pci.ids",
+        "/usr/share/pci.ids",
+    ];
+    let place = Place::new();
+    let _serving = Serving::sensor(&place, "a.sock");
+    let bundle = Bundle::PCIUTILS;
+    let directory = place
+        .path("openhdv-cache")
+        .join("openhdv")
+        .join(bundle.name);
+    let misc = directory.join("root/usr/share/misc");
+    std::fs::create_dir_all(&misc).unwrap();
+    std::fs::write(misc.join("pci.ids"), "4f48  Vendor\u{1b}of the cache\n").unwrap();
+    let manifest = json!({
+        "bundle": bundle.name,
+        "suite": bundle.suite,
+        "packages": bundle.packages,
+        "versions": {},
+    });
+    std::fs::write(directory.join("manifest.json"), manifest.to_string()).unwrap();
+    let output = place
+        .command(&["probe", "a.sock"])
+        .env("XDG_CACHE_HOME", place.path("openhdv-cache"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let of_system = PLACES.iter().any(|place| Path::new(place).exists());
+    assert_eq!(
+        text.contains("vendor     4f48  Vendor?of the cache"),
+        !of_system,
+        "{text}"
+    );
+}
+
+#[test]
 fn mistakes_are_told_with_what_to_do() {
     let place = Place::new();
     std::fs::write(place.path("file"), "").unwrap();
+    std::fs::write(place.path("poll.toml"), "poll = 1000001").unwrap();
+    drop(UnixListener::bind(place.path("closed")).unwrap());
+    let _datagram = UnixDatagram::bind(place.path("datagram")).unwrap();
     let long = "x".repeat(120);
     for (arguments, part) in [
         (&["serve"][..], "`hdv devices` lists the names"),
@@ -298,8 +370,27 @@ fn mistakes_are_told_with_what_to_do() {
             &["serve", "--device", "sensor", "--socket", "none/s"],
             "there is no directory none",
         ),
-        (&["probe", "none.sock"], "cannot connect to none.sock"),
-        (&["probe", "file"], "cannot connect to file"),
+        (
+            &["serve", "--device", "sensor", "--socket", "file/s"],
+            "there is no directory file",
+        ),
+        (
+            &["serve", "--device", "sensor", "--socket", "new/"],
+            "new/ names a directory",
+        ),
+        (
+            &[
+                "serve", "--device", "sensor", "--socket", "s", "--set", "source=x",
+            ],
+            "the device for s: ",
+        ),
+        (&["serve", "--config", "poll.toml"], "at most 1000000"),
+        (&["probe", "none.sock"], "there is no socket none.sock"),
+        (&["probe", "file"], "file is not a socket"),
+        (&["probe", "."], ". is a directory"),
+        (&["probe", &long], "at most 107"),
+        (&["probe", "closed"], "nobody listens on closed"),
+        (&["probe", "datagram"], "a socket of another type"),
     ] {
         let error = place.failure(1, arguments);
         assert!(
@@ -337,10 +428,25 @@ fn a_server_that_answers_nothing_or_nonsense_does_not_hang_the_probe() {
             let _ = stream.unwrap().write_all(&[0xff; 4096]);
         }
     });
+    // Its backlog is full with the first connection.
+    let full = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    bind(
+        &full,
+        &SocketAddrUnix::new(place.path("full.sock")).unwrap(),
+    )
+    .unwrap();
+    listen(&full, 0).unwrap();
+    let _first = UnixStream::connect(place.path("full.sock")).unwrap();
     let start = Instant::now();
-    for socket in ["silent.sock", "garbage.sock"] {
+    let own = format!("process {}", std::process::id());
+    for (socket, part) in [
+        ("silent.sock", own.as_str()),
+        ("garbage.sock", own.as_str()),
+        ("full.sock", "accepts no connections"),
+    ] {
         let error = place.failure(1, &["probe", socket]);
         assert!(error.starts_with("error: "), "{error}");
+        assert!(error.contains(socket) && error.contains(part), "{error}");
     }
     assert!(
         start.elapsed() < Duration::from_secs(30),

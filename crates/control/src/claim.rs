@@ -3,6 +3,7 @@
 //! What is served on the socket is the caller's business.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -75,6 +76,22 @@ pub enum BindError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The path ends as only a directory's does.
+    #[error("{} names a directory; a socket is a file: add a name for it", path.display())]
+    NoFileName {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The directory, or a companion file of somebody else, cannot be written.
+    #[error("no permission to create the socket {} with its lock file {}: choose a path in a directory of this user, or remove what another user left there", path.display(), lock.display())]
+    NotPermitted {
+        /// The socket's path.
+        path: PathBuf,
+        /// The companion's path.
+        lock: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A file has the name of the companion file.
     #[error("{} exists and is not a lock file of OpenHDV; it was left alone: remove it, or choose another socket path", path.display())]
     LockNameTaken {
@@ -142,8 +159,10 @@ impl SocketClaim {
             });
         }
         // An empty path would bind a name of the kernel's choice.
-        if path.file_name().is_none() {
-            return Err(failed("bind the socket", Errno::INVAL));
+        if path.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+            return Err(BindError::NoFileName {
+                path: path.to_owned(),
+            });
         }
         let mut lock = take_patiently(path)?;
 
@@ -305,10 +324,27 @@ fn take_patiently(path: &Path) -> Result<CompanionLock, BindError> {
                 });
             }
             Err(LockError::Missing) => {}
-            Err(LockError::Io(source)) if source.kind() == io::ErrorKind::NotFound => {
+            Err(LockError::Io(source))
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
                 return Err(BindError::NoDirectory {
                     path: path.to_owned(),
                     directory: path.parent().unwrap_or(path).to_owned(),
+                });
+            }
+            Err(LockError::Io(source))
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                return Err(BindError::NotPermitted {
+                    path: path.to_owned(),
+                    lock: CompanionLock::path_for(path),
+                    source,
                 });
             }
             Err(LockError::Io(source)) => {

@@ -154,7 +154,10 @@ mod tests {
         let message = format!("{{\"ok\":{}", "[".repeat(1 << 20));
         let length = u32::try_from(message.len()).unwrap();
         let frame = [&length.to_le_bytes(), message.as_bytes()].concat();
-        assert!(matches!(decode::<Response>(&frame), Err(WireError::Json(_))));
+        assert!(matches!(
+            decode::<Response>(&frame),
+            Err(WireError::Json(_))
+        ));
     }
 
     #[test]

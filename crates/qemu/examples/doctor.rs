@@ -3,7 +3,7 @@
 fn main() -> Result<(), serde_json::Error> {
     println!(
         "{}",
-        serde_json::to_string_pretty(&hdv_qemu::doctor::examine())?
+        serde_json::to_string_pretty(&hdv_qemu::doctor::examine(&mut |_| {}))?
     );
     Ok(())
 }

@@ -77,6 +77,14 @@ pub struct Missing {
     pub remedy: String,
 }
 
+/// A step of an examination that may take long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// This accelerator is tried.
+    Accelerator(Accelerator),
+}
+
 impl Report {
     /// Whether a guest can be run.
     #[must_use]
@@ -86,11 +94,12 @@ impl Report {
 }
 
 /// Looks at this machine; boots the kernel for a moment under each accelerator unless that was
-/// tried since the machine booted, which takes seconds. Fetches nothing.
+/// tried since the machine booted, which takes seconds. Fetches nothing. `progress` is called
+/// before each step that may take long.
 #[must_use]
-pub fn examine() -> Report {
+pub fn examine(progress: &mut dyn FnMut(Step)) -> Report {
     match Cache::user() {
-        Ok(cache) => examine_with(&cache, locate(&cache)),
+        Ok(cache) => examine_with(&cache, locate(&cache), progress),
         Err(error) => {
             let remedy = "set HOME or XDG_CACHE_HOME".to_owned();
             let missing = vec![Missing {
@@ -110,7 +119,11 @@ pub fn examine() -> Report {
     }
 }
 
-fn examine_with(cache: &Cache, qemu: crate::Result<Qemu>) -> Report {
+fn examine_with(
+    cache: &Cache,
+    qemu: crate::Result<Qemu>,
+    progress: &mut dyn FnMut(Step),
+) -> Report {
     let mut missing = Vec::new();
     let mut miss = |what: &str, why: &dyn ToString, remedy: &str| {
         missing.push(Missing {
@@ -132,6 +145,7 @@ fn examine_with(cache: &Cache, qemu: crate::Result<Qemu>) -> Report {
     let mut accelerators = Vec::new();
     if let (Some(qemu), Some(kernel)) = (&qemu, &kernel) {
         for accelerator in Accelerator::ALL {
+            progress(Step::Accelerator(accelerator));
             match trial(cache, qemu, kernel, accelerator) {
                 Ok(trial) => accelerators.push(trial),
                 Err(error) => miss(&format!("trial of {accelerator}"), &error, "see the reason"),
@@ -211,7 +225,10 @@ mod tests {
     fn an_empty_machine_is_told_what_brings_the_rest() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path());
-        let report = examine_with(&cache, Err(Error::NoCacheDirectory));
+        let mut steps = Vec::new();
+        let no_qemu = Err(Error::NoCacheDirectory);
+        let report = examine_with(&cache, no_qemu, &mut |step| steps.push(step));
+        assert_eq!(steps, [], "nothing can be tried");
         assert!(!report.can_run_guests());
         let missing: Vec<_> = report
             .missing

@@ -1,9 +1,6 @@
 //! Who has a device that refused us with EBUSY.
 
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-
-use hdv_control::PeerCredentials;
 
 use crate::{ls, process};
 
@@ -17,13 +14,9 @@ pub(super) fn explain(socket: &Path, client: Option<u32>) -> String {
             "{path} is in use by {client}; a device has one client at a time: try again when it has ended"
         );
     }
-    let server = UnixStream::connect(socket)
-        .and_then(PeerCredentials::of)
-        .ok()
-        .and_then(|peer| peer.pid)
-        .map_or_else(|| "another process".to_owned(), process::describe);
     format!(
-        "{path} is in use: {server}, which serves it, has another client; try again when that has ended"
+        "{path} is in use: {}, which serves it, has another client; try again when that has ended",
+        process::server_of(socket)
     )
 }
 

@@ -1,9 +1,12 @@
 //! `hdv probe`: a look at the device behind a vfio-user socket, over the client end.
 
 mod busy;
+mod failure;
 mod render;
 mod view;
 
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,12 +14,21 @@ use std::time::{Duration, Instant};
 use hdv_vfio_user::Errno;
 use hdv_vfio_user::client::{Client, ClientError, ClientOptions};
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_socket, socket_with,
+};
+
+pub(crate) use render::capability_table;
+
 use crate::Failure;
 use crate::args::ProbeArgs;
 use crate::hexdump::hexdump;
 use crate::pci_names::PciNames;
 use crate::style::{self, Paint};
 
+/// How long a server may take until there is room for a connection.
+const ACCEPT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a device may still be in use by a client that has just ended.
 const LEAVING_PATIENCE: Duration = Duration::from_millis(500);
 /// How long to pause between two attempts.
@@ -24,10 +36,12 @@ const LEAVING_PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
     let mut client = connect(&args.socket)?;
+    let told = |error| format!("{}: {error}", args.socket.display());
     let text = if args.hexdump {
-        hexdump(&view::read_config(&mut client)?)
+        hexdump(&view::read_config(&mut client).map_err(told)?)
     } else {
-        let view = view::View::read(&mut client, &args.socket, &PciNames::of_system())?;
+        let names = PciNames::find();
+        let view = view::View::read(&mut client, &args.socket, &names).map_err(told)?;
         if args.output.json {
             format!("{}\n", serde_json::to_string_pretty(&view)?)
         } else {
@@ -44,7 +58,8 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
 fn connect(socket: &Path) -> Result<Client, Failure> {
     let deadline = Instant::now() + LEAVING_PATIENCE;
     loop {
-        match Client::connect(socket, ClientOptions::default()) {
+        let stream = open(socket).map_err(|error| failure::of_the_path(socket, &error))?;
+        match Client::from_stream(stream, ClientOptions::default()) {
             Err(ClientError::Refused {
                 errno: Errno::BUSY, ..
             }) => {
@@ -54,7 +69,22 @@ fn connect(socket: &Path) -> Result<Client, Failure> {
                 }
                 thread::sleep(LEAVING_PAUSE);
             }
-            result => return Ok(result?),
+            result => return Ok(result.map_err(|error| failure::of_connecting(socket, &error))?),
         }
     }
+}
+
+/// Connects as `UnixStream::connect` does, but does not wait for ever for a server whose backlog
+/// is full.
+fn open(socket: &Path) -> io::Result<UnixStream> {
+    let stream = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_timeout(&stream, Timeout::Send, Some(ACCEPT_PATIENCE))?;
+    connect_socket(&stream, &SocketAddrUnix::new(socket)?)?;
+    set_socket_timeout(&stream, Timeout::Send, None)?;
+    Ok(stream.into())
 }

@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::view::{Interrupt, Region, View};
+use crate::decode::ConfigSpace;
 use crate::process;
 use crate::style::{self, Paint};
 
@@ -61,18 +62,7 @@ pub(super) fn render(view: &View, paint: Paint) -> String {
     text.push_str(&style::lines(&regions, "  "));
 
     section(&mut text, paint, "Capabilities");
-    let mut capabilities = style::table(paint, &["AT", "ID", "NAME", ""]);
-    for capability in &view.config.capabilities {
-        let (offset, id) = (capability.offset.to_string(), capability.id.to_string());
-        let name = paint.paint(style::NAME, capability.name);
-        capabilities.add_row([offset, id, name, capability.details.to_string()]);
-    }
-    for capability in &view.config.extended_capabilities {
-        let (offset, id) = (capability.offset.to_string(), capability.id.to_string());
-        let name = paint.paint(style::NAME, capability.name);
-        capabilities.add_row([offset, id, name, capability.details.to_string()]);
-    }
-    text.push_str(&style::lines(&capabilities, "  "));
+    text.push_str(&capability_table(&view.config, paint));
 
     section(&mut text, paint, "Interrupts");
     if view.interrupts.is_empty() {
@@ -85,6 +75,22 @@ pub(super) fn render(view: &View, paint: Paint) -> String {
         let _ = writeln!(text, "{} {fault}", paint.paint(style::WARNING, "warning:"));
     }
     text
+}
+
+/// The capabilities of both lists, one a line.
+pub(crate) fn capability_table(config: &ConfigSpace, paint: Paint) -> String {
+    let mut capabilities = style::table(paint, &["AT", "ID", "NAME", ""]);
+    for capability in &config.capabilities {
+        let (offset, id) = (capability.offset.to_string(), capability.id.to_string());
+        let name = paint.paint(style::NAME, capability.name);
+        capabilities.add_row([offset, id, name, capability.details.to_string()]);
+    }
+    for capability in &config.extended_capabilities {
+        let (offset, id) = (capability.offset.to_string(), capability.id.to_string());
+        let name = paint.paint(style::NAME, capability.name);
+        capabilities.add_row([offset, id, name, capability.details.to_string()]);
+    }
+    style::lines(&capabilities, "  ")
 }
 
 fn section(text: &mut String, paint: Paint, name: &str) {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::decode::{BarKind, BarRegister, ConfigSpace, Hex};
 use crate::pci_names::PciNames;
 use crate::process;
+use crate::style::printable;
 
 /// Bytes read of config space at a time: what every server takes.
 const CONFIG_ACCESS: usize = 4;
@@ -49,7 +50,7 @@ pub(super) struct Server {
     pub(super) version: String,
 }
 
-/// Names from the system's `pci.ids`.
+/// Names from a `pci.ids`.
 #[derive(Debug, Serialize)]
 pub(super) struct Names {
     pub(super) vendor: Option<String>,
@@ -144,11 +145,11 @@ impl Names {
         let identity = &config.identity;
         let id = |hex: Hex<4>| u16::try_from(hex.0).unwrap_or(u16::MAX);
         let class = u32::try_from(identity.class.0).ok();
-        let owned = |name: Option<&str>| name.map(str::to_owned);
+        let owned = |name: Option<&str>| name.map(printable);
         Self {
             vendor: owned(names.vendor(id(identity.vendor))),
             device: owned(names.device(id(identity.vendor), id(identity.device))),
-            class: class.and_then(|class| names.class(class)),
+            class: owned(class.and_then(|class| names.class(class)).as_deref()),
             subsystem_vendor: owned(names.vendor(id(identity.subsystem_vendor))),
         }
     }

@@ -40,12 +40,14 @@ impl Place {
         command
     }
 
-    /// A command after a shell has set this soft limit of open files.
-    pub(crate) fn command_with_limit(&self, limit: u32, arguments: &[&str]) -> Command {
+    /// A command after a shell has set these limits of open files.
+    pub(crate) fn command_with_limits(&self, soft: u32, hard: u32, arguments: &[&str]) -> Command {
         let mut command = Command::new("sh");
         command
             .arg("-c")
-            .arg(format!("ulimit -Sn {limit} && exec \"$0\" \"$@\""))
+            .arg(format!(
+                "ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\""
+            ))
             .arg(env!("CARGO_BIN_EXE_hdv"))
             .args(arguments)
             .current_dir(self.directory.path())

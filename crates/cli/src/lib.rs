@@ -1,0 +1,95 @@
+//! The `hdv` command. It translates between people and the libraries and decides nothing: one
+//! file per subcommand, beside the files for what they share.
+//!
+//! It is a library so that the parsers of what other processes send ([`outside`]) can be
+//! reached by fuzz targets; nothing else of it is meant for other crates.
+
+mod args;
+mod completions;
+mod decode;
+mod devices;
+mod doctor;
+mod group;
+mod hexdump;
+mod ls;
+pub mod outside;
+mod pci_names;
+mod probe;
+mod process;
+mod remedy;
+mod serve;
+mod signals;
+mod status;
+mod style;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+use style::Paint;
+
+/// What a subcommand ends with when it cannot do its work.
+type Failure = Box<dyn Error>;
+
+/// Names what is logged to standard error, in the syntax of `tracing`'s filters.
+const LOG_VARIABLE: &str = "HDV_LOG";
+
+/// Runs the command with this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    start_log();
+    match run(&matches) {
+        Ok(code) => code,
+        Err(error) => {
+            let paint = Paint::stderr();
+            eprintln!("{} {error}", paint.paint(style::BAD, "error:"));
+            if let Some(remedy) = remedy::of(&*error) {
+                eprintln!("{remedy}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
+    let command = Cli::from_arg_matches(matches)?.command;
+    // `ls` and `serve` look at the hosts themselves, and fail where that is not possible.
+    if matches!(
+        command,
+        Command::Devices(_) | Command::Probe(_) | Command::Doctor(_)
+    ) && let Err(error) = hdv_control::hosts()
+    {
+        tracing::info!("what killed hosts left behind cannot be removed: {error}");
+    }
+    match command {
+        Command::Devices(output) => devices::run(output)?,
+        Command::Serve(serve) => {
+            // The order of its arguments matters, and only the matches know it.
+            let groups = match matches.subcommand_matches("serve") {
+                Some(matches) => group::from_matches(matches)?,
+                None => Vec::new(),
+            };
+            serve::run(&serve, groups)?;
+        }
+        Command::Ls(output) => ls::run(output)?,
+        Command::Probe(probe) => probe::run(&probe)?,
+        Command::Doctor(output) => return doctor::run(output),
+        Command::Completions(completions) => completions::run(&completions)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log() {
+    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(Paint::stderr().is_on())
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -1,0 +1,44 @@
+//! Control messages from any bytes: requests as a server reads them, responses as a client does.
+
+#![no_main]
+
+use hdv_control::wire::{self, LENGTH_SIZE, MESSAGE_LIMIT, Request, Response};
+use libfuzzer_sys::fuzz_target;
+
+/// The bytes as a frame of their own, and the bytes as a message whose length is right.
+fuzz_target!(|bytes: &[u8]| {
+    look(bytes);
+    if let Ok(length) = u32::try_from(bytes.len()) {
+        look(&[&length.to_le_bytes(), bytes].concat());
+    }
+});
+
+fn look(frame: &[u8]) {
+    let size = wire::frame_size(frame);
+    match &size {
+        Ok(Some(size)) => assert!((LENGTH_SIZE..=LENGTH_SIZE + MESSAGE_LIMIT).contains(size)),
+        Ok(None) => assert!(frame.len() < LENGTH_SIZE),
+        Err(_) => assert!(frame.len() >= LENGTH_SIZE),
+    }
+    let whole = size.is_ok_and(|size| size == Some(frame.len()));
+    if let Ok(request) = wire::decode::<Request>(frame) {
+        assert!(whole, "no message out of a part");
+        let Ok(again) = wire::encode(&request) else {
+            return;
+        };
+        let again = wire::decode::<Request>(&again).expect("what we write can be read");
+        assert_eq!(again.command, request.command);
+    }
+    if let Ok(response) = wire::decode::<Response>(frame) {
+        assert!(whole, "no message out of a part");
+        let Ok(again) = wire::encode(&response) else {
+            return;
+        };
+        let again = wire::decode::<Response>(&again).expect("what we write can be read");
+        match (response, again) {
+            (Response::Error(error), Response::Error(again)) => assert_eq!(again, error),
+            (Response::Ok(_), Response::Ok(_)) => {}
+            (response, again) => panic!("{response:?} became {again:?}"),
+        }
+    }
+}
