@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod interrupt;
 mod lab;
 mod test;
 mod ui;

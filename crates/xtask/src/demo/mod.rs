@@ -9,6 +9,7 @@ mod report;
 
 use std::time::Duration;
 
+use crate::interrupt;
 use crate::lab::{Lab, LabError};
 use crate::ui::Ui;
 
@@ -34,6 +35,11 @@ const SILENCE: Duration = Duration::from_secs(600);
 /// Runs the demo and prints its report; true if everything was as it should be.
 pub(crate) fn run(arguments: &Arguments) -> bool {
     let ui = Ui::new();
+    if let Err(error) = interrupt::watch() {
+        ui.line(&format!(
+            "Ctrl-C will leave temporary files behind: {error}"
+        ));
+    }
     let report = match Lab::prepare(&ui) {
         Ok(lab) => plan::run(&lab, arguments, &ui),
         Err(LabError::Qemu(error)) if is_missing(&error) => {

@@ -10,6 +10,7 @@ use hdv_qemu::guest::Scratch;
 
 use super::report::Report;
 use super::{Arguments, SILENCE};
+use crate::interrupt;
 use crate::lab::{Boot, Guest, Lab};
 use crate::ui::Ui;
 
@@ -140,6 +141,9 @@ impl Plan<'_> {
     /// Boots, collects the guest's checks until it powers off, and sees that QEMU had nothing to
     /// say.
     fn boot(&mut self, part: &str, what: &str, boot: &Boot, rounds: u32) {
+        if interrupt::requested() {
+            return;
+        }
         self.ui.doing(&format!("booting a guest: {what}"));
         let mut guest = match self.lab.boot(boot) {
             Ok(guest) => guest,
@@ -155,6 +159,9 @@ impl Plan<'_> {
                     }
                 }
                 Ok(Some(line)) => self.show(part, line),
+                Ok(None) if interrupt::requested() => {
+                    return self.add(part, "guest", false, "interrupted");
+                }
                 Ok(None) => {
                     let lines = guest.last_lines();
                     self.add(part, "guest", false, format!("it ended early:\n{lines}"));
@@ -208,6 +215,9 @@ impl Plan<'_> {
     /// Kills QEMU while its guest uses a device: the host stays and takes the next client.
     fn kill(&mut self, sensors: &Sensors) {
         const PART: &str = "SIGKILL";
+        if interrupt::requested() {
+            return;
+        }
         self.ui.doing("booting a guest to kill its QEMU");
         let boot = Boot {
             sockets: sensors.sines.to_vec(),

@@ -20,6 +20,14 @@ struct Guest {
     qemu: String,
 }
 
+/// The line for machines.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    ok: bool,
+    guest: Option<&'a Guest>,
+    checks: &'a [Check],
+}
+
 /// All of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
@@ -78,12 +86,15 @@ impl Report {
     /// Prints it on standard output.
     pub(crate) fn print(&self, json: bool) {
         if json {
-            let line = serde_json::json!({
-                "ok": self.ok(),
-                "guest": self.guest,
-                "checks": self.checks,
-            });
-            println!("{line}");
+            let line = Line {
+                ok: self.ok(),
+                guest: self.guest.as_ref(),
+                checks: &self.checks,
+            };
+            match serde_json::to_string(&line) {
+                Ok(line) => println!("{line}"),
+                Err(error) => eprintln!("the report has no JSON: {error}"),
+            }
             return;
         }
         let failed = self.checks.iter().filter(|check| !check.ok).count();

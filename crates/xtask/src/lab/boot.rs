@@ -8,8 +8,11 @@ use hdv_qemu::guest::{RunningGuest, Scratch};
 use hdv_qemu::machine::{Machine, Serial, VfioUserDevice};
 
 use super::Lab;
+use crate::interrupt;
 
 const MEMORY_MIB: u32 = 512;
+/// How long a wait for the guest goes without a look at whether the task is to end.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What to boot.
 #[derive(Clone, Debug)]
@@ -53,20 +56,23 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
-    /// The next line of the guest program; `None` when QEMU has ended.
+    /// The next line of the guest program; `None` when QEMU has ended or the task is to end.
     pub(crate) fn next(&mut self, limit: Duration) -> hdv_qemu::Result<Option<Line>> {
         let deadline = Instant::now() + limit;
-        loop {
+        while !interrupt::requested() {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.running.next_line(left)? {
-                None => return Ok(None),
-                Some(text) => {
+            match self.running.next_line(left.min(LOOK)) {
+                Err(hdv_qemu::Error::TimedOut { .. }) if left > LOOK => {}
+                Err(error) => return Err(error),
+                Ok(None) => return Ok(None),
+                Ok(Some(text)) => {
                     if let Some(line) = Line::parse(&text) {
                         return Ok(Some(line));
                     }
                 }
             }
         }
+        Ok(None)
     }
 
     /// Ends QEMU with SIGKILL.

@@ -52,7 +52,11 @@ impl Lab {
             }
             Err(error) => return Err(error.into()),
         };
-        ui.line(&format!("QEMU {} at {}", qemu.version(), qemu.path().display()));
+        ui.line(&format!(
+            "QEMU {} at {}",
+            qemu.version(),
+            qemu.path().display()
+        ));
         bring(&cache, Bundle::KERNEL_CLOUD, ui)?;
         let kernel = Kernel::cached(&cache, &Bundle::KERNEL_CLOUD)?;
         ui.line(&format!("guest kernel {}", kernel.release()));
@@ -91,7 +95,10 @@ impl Lab {
 pub(crate) fn bring(cache: &Cache, bundle: Bundle, ui: &Ui) -> hdv_qemu::Result<()> {
     fetch::fetch(cache, &[bundle], &mut |progress| match progress {
         Progress::Waiting { bundle } => {
-            ui.doing(&format!("waiting for another fetch of {}", bundle.description));
+            ui.doing(&format!(
+                "waiting for another fetch of {}",
+                bundle.description
+            ));
         }
         Progress::Step {
             bundle,

@@ -41,7 +41,10 @@ pub(super) fn build() -> Result<Vec<u8>, ProgramError> {
         .args(["--target", TARGET])
         .arg("--target-dir")
         .arg(&directory)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols")
+        .env(
+            "RUSTFLAGS",
+            "-C target-feature=+crt-static -C strip=symbols",
+        )
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .output()
         .map_err(|source| ProgramError::Io {

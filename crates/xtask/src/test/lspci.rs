@@ -70,7 +70,12 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
     let cache = Cache::user()?;
     bring(&cache, Bundle::PCIUTILS, ui)?;
     let lspci = cache.require(&Bundle::PCIUTILS)?.program("usr/bin/lspci")?;
-    succeed(&mut cargo(["build", "--locked", "--package", "openhdv-cli"]))?;
+    succeed(&mut cargo([
+        "build",
+        "--locked",
+        "--package",
+        "openhdv-cli",
+    ]))?;
 
     let directory = tempfile::tempdir()?;
     let host = DeviceHost::new(HostOptions::new())?;
@@ -80,7 +85,15 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
     host.serve(&everything, "everything", Everything)?;
 
     let sensor = decode(lspci.command(), &sensor)?;
-    expect(&sensor, &["4f48:0001", "Power Management", "MSI-X: Enable- Count=3", "FLReset+"])?;
+    expect(
+        &sensor,
+        &[
+            "4f48:0001",
+            "Power Management",
+            "MSI-X: Enable- Count=3",
+            "FLReset+",
+        ],
+    )?;
     let everything = decode(lspci.command(), &everything)?;
     expect(
         &everything,

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 
+use crate::interrupt;
 use crate::ui::Ui;
 
 /// What the user asks for.
@@ -52,10 +53,17 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Runs the steps; true if none failed.
 pub(crate) fn run(arguments: &Arguments) -> bool {
+    if let Err(error) = interrupt::watch() {
+        println!("Ctrl-C will leave temporary files behind: {error}");
+    }
     let mut outcomes = Vec::new();
     for &step in Step::value_variants() {
         if !arguments.steps.is_empty() && !arguments.steps.contains(&step) {
             continue;
+        }
+        if interrupt::requested() {
+            println!("interrupted");
+            return false;
         }
         println!("\n=== {}: {}", name(step), help(step));
         let begun = Instant::now();
@@ -68,7 +76,11 @@ pub(crate) fn run(arguments: &Arguments) -> bool {
     println!();
     for (step, ok, taken) in &outcomes {
         let verdict = if *ok { "ok" } else { "FAILED" };
-        println!("{verdict:>6}  {:<8} {:6.1} s", name(*step), taken.as_secs_f32());
+        println!(
+            "{verdict:>6}  {:<8} {:6.1} s",
+            name(*step),
+            taken.as_secs_f32()
+        );
     }
     let failed = outcomes.iter().filter(|(_, ok, _)| !ok).count();
     println!("{} passed, {failed} failed", outcomes.len() - failed);

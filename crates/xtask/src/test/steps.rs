@@ -67,7 +67,14 @@ pub(super) fn tests() -> Result<(), Failure> {
 
 pub(super) fn bench() -> Result<(), Failure> {
     succeed(&mut cargo([
-        "run", "--locked", "--release", "--package", "xtask", "--", "bench", "--quick",
+        "run",
+        "--locked",
+        "--release",
+        "--package",
+        "xtask",
+        "--",
+        "bench",
+        "--quick",
     ]))
 }
 
