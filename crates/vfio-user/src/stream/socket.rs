@@ -17,7 +17,7 @@ use crate::limits::MAX_MESSAGE_FDS;
 
 /// While polling, the processor is offered to others after this many tries, so that a peer
 /// on the same processor gets to run.
-const TRIES_BEFORE_YIELD: u32 = 8;
+const TRIES_BEFORE_YIELD: u32 = 64;
 
 /// Whether descriptors can come with what is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ fn receive_bytes(
     }
 }
 
-/// A receive that first looks without blocking for up to `polling`.
+/// A receive that first tries without blocking for up to `polling`.
 pub(crate) fn receive_polling(
     socket: BorrowedFd<'_>,
     assembler: &mut Assembler,
@@ -127,13 +127,9 @@ pub(crate) fn receive_polling(
         let begin = Instant::now();
         let mut tries = 0_u32;
         loop {
-            // Unlike a receive that finds nothing, this takes none of the socket's locks, which
-            // the sender needs.
-            if ready(socket)? {
-                match receive(socket, assembler, RecvFlags::DONTWAIT)? {
-                    Received::Nothing => {}
-                    other => return Ok(other),
-                }
+            match receive(socket, assembler, RecvFlags::DONTWAIT)? {
+                Received::Nothing => {}
+                other => return Ok(other),
             }
             if begin.elapsed() >= polling {
                 break;
@@ -211,16 +207,6 @@ fn send_once(
 /// Waits until there is something to read (or the other end is gone); `false` at the deadline.
 pub(crate) fn wait_readable(socket: BorrowedFd<'_>, deadline: Instant) -> Result<bool, Errno> {
     wait(socket, PollFlags::IN, deadline)
-}
-
-/// Whether there is something to read now.
-fn ready(socket: BorrowedFd<'_>) -> Result<bool, Errno> {
-    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    match poll(&mut fds, Some(&Timespec::default())) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => Ok(false),
-        Err(errno) => Err(errno),
-    }
 }
 
 fn wait(socket: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> Result<bool, Errno> {

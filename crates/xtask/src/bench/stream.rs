@@ -11,7 +11,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 pub(super) const BUFFER_BYTES: usize = hdv_vfio_user::limits::RESTING_BUFFER;
 
 /// While polling, the processor is offered to others after this many tries, as our two ends do.
-const TRIES_BEFORE_YIELD: u32 = 8;
+const TRIES_BEFORE_YIELD: u32 = 64;
 
 /// One end.
 #[derive(Debug)]
