@@ -3,7 +3,8 @@
 //!
 //! loom treats sequentially consistent loads as acquiring ones and would find failures that
 //! cannot happen. Under loom a load is therefore a read-modify-write that changes nothing, which sees the
-//! latest value as a sequentially consistent load does when no other order is in use.
+//! latest value as a sequentially consistent load does when no other order is in use; a store is a
+//! swap everywhere, which costs the same.
 
 #[cfg(loom)]
 use loom::sync::atomic;
@@ -33,7 +34,7 @@ impl AtomicBool {
     }
 
     pub(crate) fn store(&self, value: bool) {
-        self.0.store(value, SeqCst);
+        self.0.swap(value, SeqCst);
     }
 }
 
@@ -53,7 +54,7 @@ impl AtomicU8 {
     }
 
     pub(crate) fn store(&self, value: u8) {
-        self.0.store(value, SeqCst);
+        self.0.swap(value, SeqCst);
     }
 
     /// Sets bits.

@@ -1,0 +1,269 @@
+//! The hot path allocates nothing, from the socket to the device and back: register accesses,
+//! copies from and to guest memory, and interrupts, each on the session's own thread.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hdv::{
+    Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, Delivery,
+    DeviceContext, DeviceError, DeviceHost, GuestAddress, HostOptions, Identity, Msi, Msix,
+    PciDevice,
+};
+use hdv_vfio_user::client::{Client, ClientOptions};
+use hdv_vfio_user::{DmaFlags, vfio};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::MemfdFlags;
+
+/// The system's allocator, counting on threads that asked for it.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn count() {
+    if COUNTED.try_with(Cell::get).unwrap_or(false) {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+// SAFETY: every call is the system allocator's, unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The count is the process's, so its tests take turns.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Keeps what is written.
+const SCRATCH: u64 = 0x00;
+/// A write copies a page within guest memory, across two regions.
+const COPY: u64 = 0x08;
+/// A write signals the vector that is written.
+const SIGNAL: u64 = 0x10;
+/// A write of 1 begins to count the session's thread, of 0 ends it, of 2 allocates.
+const COUNT: u64 = 0x18;
+/// Where guest memory begins, and where the second of two regions does.
+const MEMORY: u64 = 0x10_0000;
+const REGION_BYTES: u64 = 0x4000;
+
+/// Uses everything of the hot path, as its registers say.
+struct Busy {
+    kind: fn(hdv::ConfigSpaceBuilder) -> hdv::ConfigSpaceBuilder,
+    context: Option<DeviceContext>,
+    scratch: u64,
+    page: Box<[u8; 4096]>,
+}
+
+impl PciDevice for Busy {
+    fn config_space(&self) -> Result<ConfigSpace, ConfigError> {
+        let identity = Identity {
+            vendor_id: 0x4f48,
+            device_id: 0x7ffd,
+            revision_id: 0,
+            class: ClassCode::from_u24(0xff_0000),
+            subsystem_vendor_id: 0,
+            subsystem_id: 0,
+        };
+        let builder = ConfigSpace::builder(identity).bar(BarIndex::BAR0, Bar::memory64(4096));
+        (self.kind)(builder).build()
+    }
+
+    fn initialize(&mut self, context: DeviceContext) -> Result<(), DeviceError> {
+        self.context = Some(context);
+        Ok(())
+    }
+
+    fn read(&mut self, access: BarAccess) -> u64 {
+        self.scratch >> (8 * (access.offset % 8))
+    }
+
+    fn write(&mut self, access: BarAccess, value: u64) {
+        let context = self.context.as_ref().expect("initialized");
+        match access.offset {
+            SCRATCH => self.scratch = value,
+            COPY => {
+                let across = GuestAddress(MEMORY + REGION_BYTES - 2048);
+                context
+                    .memory
+                    .read(across, &mut self.page[..])
+                    .expect("mapped");
+                context
+                    .memory
+                    .write(GuestAddress(MEMORY), &self.page[..])
+                    .expect("mapped");
+                let word = GuestAddress(MEMORY + 64);
+                let seen: u64 = context.memory.read_obj(word).expect("mapped");
+                context
+                    .memory
+                    .store(word, seen.wrapping_add(1), Ordering::Release)
+                    .expect("mapped");
+            }
+            SIGNAL => {
+                let vector = u16::try_from(value).expect("a small number");
+                assert_eq!(context.interrupts.signal(vector), Delivery::Signalled);
+            }
+            COUNT => {
+                COUNTED.set(value != 0);
+                if value == 2 {
+                    drop(std::hint::black_box(Box::new(value)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn reset(&mut self) {
+        self.scratch = 0;
+    }
+}
+
+fn event() -> OwnedFd {
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("an eventfd")
+}
+
+/// Serves a device with two vectors and runs `test` with a client that gave it memory and
+/// eventfds.
+fn with_device(
+    kind: fn(hdv::ConfigSpaceBuilder) -> hdv::ConfigSpaceBuilder,
+    index: u32,
+    test: impl FnOnce(&mut Client),
+) {
+    let _one = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let directory = tempfile::tempdir().expect("a directory");
+    let socket = directory.path().join("busy");
+    let host = DeviceHost::new(HostOptions::new().control(false)).expect("a host");
+    let device = Busy {
+        kind,
+        context: None,
+        scratch: 0,
+        page: Box::new([0; 4096]),
+    };
+    host.serve(&socket, "busy", device).expect("served");
+    let mut client = Client::connect(&socket, ClientOptions::default()).expect("connected");
+    let file = rustix::fs::memfd_create("memory", MemfdFlags::CLOEXEC).expect("a file");
+    rustix::fs::ftruncate(&file, 2 * REGION_BYTES).expect("a length");
+    for offset in [0, REGION_BYTES] {
+        client
+            .dma_map(
+                MEMORY + offset,
+                REGION_BYTES,
+                DmaFlags::READ | DmaFlags::WRITE,
+                Some((file.as_fd(), offset)),
+            )
+            .expect("mapped");
+    }
+    let events = [event(), event()];
+    client
+        .set_irq_event_fds(index, 0, &[events[0].as_fd(), events[1].as_fd()])
+        .expect("connected");
+    test(&mut client);
+    for event in &events {
+        let mut count = [0; 8];
+        rustix::io::read(event, &mut count).expect("it was signalled");
+    }
+}
+
+fn write(client: &mut Client, offset: u64, value: u64) {
+    client
+        .region_write(vfio::region::BAR0, offset, &value.to_le_bytes())
+        .expect("written");
+}
+
+/// Allocations of this thread and the session's while `work` runs.
+fn counted(client: &mut Client, work: impl Fn(&mut Client)) -> u64 {
+    // What is made once, at the first use, is made before.
+    work(client);
+    write(client, COUNT, 1);
+    COUNTED.set(true);
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    for _ in 0..500 {
+        work(client);
+    }
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    COUNTED.set(false);
+    write(client, COUNT, 0);
+    after - before
+}
+
+fn everything(client: &mut Client) {
+    let mut data = [0; 8];
+    for size in [1, 2, 4, 8] {
+        client
+            .region_read(vfio::region::BAR0, SCRATCH, &mut data[..size])
+            .expect("read");
+        client
+            .region_write(vfio::region::BAR0, SCRATCH, &data[..size])
+            .expect("written");
+        client
+            .region_write_posted(vfio::region::BAR0, SCRATCH, &data[..size])
+            .expect("posted");
+    }
+    // One that is split, and config space with it.
+    let mut large = [0; 64];
+    client
+        .region_read(vfio::region::BAR0, SCRATCH + 1, &mut large)
+        .expect("read");
+    client
+        .region_read(vfio::region::CONFIG, 0, &mut large)
+        .expect("read");
+    write(client, COPY, 0);
+    write(client, SIGNAL, 0);
+    write(client, SIGNAL, 1);
+}
+
+#[test]
+fn accesses_copies_and_msix_interrupts_allocate_nothing() {
+    let msix = |builder: hdv::ConfigSpaceBuilder| {
+        let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
+        builder.capability(Msix::new(2, place(0x800), place(0xc00)))
+    };
+    with_device(msix, vfio::irq::MSIX, |client| {
+        assert_eq!(counted(client, everything), 0);
+    });
+}
+
+#[test]
+fn msi_interrupts_allocate_nothing() {
+    let msi = |builder: hdv::ConfigSpaceBuilder| builder.capability(Msi::new(2));
+    with_device(msi, vfio::irq::MSI, |client| {
+        assert_eq!(counted(client, everything), 0);
+    });
+}
+
+#[test]
+fn the_counter_sees_the_session_s_thread() {
+    let msi = |builder: hdv::ConfigSpaceBuilder| builder.capability(Msi::new(2));
+    with_device(msi, vfio::irq::MSI, |client| {
+        let allocate = |client: &mut Client| {
+            everything(client);
+            write(client, COUNT, 2);
+        };
+        assert!(counted(client, allocate) >= 500);
+    });
+}
