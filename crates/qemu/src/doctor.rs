@@ -4,12 +4,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::accelerator::{Accelerator, Trial, trial};
+use crate::accelerator::Accelerator;
 use crate::apt::Apt;
 use crate::bundle::Bundle;
 use crate::cache::Cache;
 use crate::kernel::Kernel;
 use crate::locate::{Origin, Qemu, locate};
+use crate::trial::{Trial, trial};
 use crate::version::Version;
 
 /// The command that fetches what guests need.

@@ -9,7 +9,8 @@
 //! | [`kernel`] | a guest kernel and its modules |
 //! | [`initramfs`] | the guest's first file system |
 //! | [`machine`] | QEMU's command line |
-//! | [`accelerator`] | which accelerator boots a kernel here, tried and not guessed |
+//! | [`accelerator`] | how QEMU runs a guest's processors |
+//! | [`trial`] | which accelerator boots a kernel here, tried and not guessed |
 //! | [`qmp`] | QEMU's control socket |
 //! | [`guest`] | a running QEMU: its serial lines, its errors, its end |
 //! | [`doctor`] | what this machine can run and what is missing, as data |
@@ -46,6 +47,7 @@ pub mod machine;
 mod probe_init;
 pub mod program;
 pub mod qmp;
+pub mod trial;
 pub mod version;
 
 pub use error::{Error, Result};

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hdv_qemu::accelerator::{Accelerator, Choice, choose, trial};
+use hdv_qemu::accelerator::Accelerator;
 use hdv_qemu::bundle::Bundle;
 use hdv_qemu::cache::Cache;
 use hdv_qemu::fetch::fetch;
@@ -12,6 +12,7 @@ use hdv_qemu::initramfs::Initramfs;
 use hdv_qemu::kernel::{Kernel, Module};
 use hdv_qemu::locate::{MINIMUM, Origin, Qemu, locate};
 use hdv_qemu::machine::{Machine, VfioUserDevice};
+use hdv_qemu::trial::{Choice, choose, trial};
 use serde_json::json;
 
 /// Generous: machines under test are busy.
@@ -67,8 +68,7 @@ fn the_chosen_accelerator_boots_and_is_remembered() {
     let trial = trial(&lab.cache, &lab.qemu, &lab.kernel, lab.choice.accelerator).unwrap();
     assert!(trial.works(), "{trial:?}");
     let again =
-        hdv_qemu::accelerator::trial(&lab.cache, &lab.qemu, &lab.kernel, lab.choice.accelerator)
-            .unwrap();
+        hdv_qemu::trial::trial(&lab.cache, &lab.qemu, &lab.kernel, lab.choice.accelerator).unwrap();
     assert_eq!(trial, again);
     if lab.choice.accelerator == Accelerator::Tcg {
         let rejected: Vec<_> = lab

@@ -1,6 +1,7 @@
 //! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
 
 mod bench;
+mod cargo;
 mod demo;
 mod interrupt;
 mod lab;

@@ -24,7 +24,7 @@ mod stream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::lab::workspace;
+use crate::cargo::workspace;
 use crate::ui::Ui;
 use accesses::Access;
 use contest::Effort;

@@ -7,16 +7,16 @@ mod program;
 
 use std::path::PathBuf;
 
-use hdv_qemu::accelerator::{self, Choice};
 use hdv_qemu::bundle::Bundle;
 use hdv_qemu::cache::Cache;
 use hdv_qemu::fetch::{self, Progress};
 use hdv_qemu::guest::Scratch;
 use hdv_qemu::kernel::Kernel;
 use hdv_qemu::locate::{self, Qemu};
+use hdv_qemu::trial::{self, Choice};
 
 pub(crate) use boot::{Boot, Guest};
-pub(crate) use program::{ProgramError, workspace};
+pub(crate) use program::ProgramError;
 
 use crate::ui::Ui;
 
@@ -63,7 +63,7 @@ impl Lab {
         ui.doing("building the program for the guest");
         let program = program::build()?;
         ui.doing("trying accelerators");
-        let accelerator = accelerator::choose(&cache, &qemu, &kernel)?;
+        let accelerator = trial::choose(&cache, &qemu, &kernel)?;
         for rejected in &accelerator.rejected {
             let reason = rejected.reason.as_deref().unwrap_or("unknown");
             ui.line(&format!("not {}: {reason}", rejected.accelerator));

@@ -1,7 +1,8 @@
 //! Builds the guest program: static, so that it is the guest's whole user space.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::cargo::{cargo, target_directory};
 
 /// The only architecture whose guests are packaged.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -19,24 +20,18 @@ pub(crate) enum ProgramError {
     Build(String),
 }
 
-/// The workspace's directory.
-pub(crate) fn workspace() -> &'static Path {
-    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    crates
-        .and_then(Path::parent)
-        .unwrap_or_else(|| Path::new("."))
-}
-
 /// Builds the program and reads it.
 pub(super) fn build() -> Result<Vec<u8>, ProgramError> {
+    let failed = |path: &Path, source| ProgramError::Io {
+        path: path.to_owned(),
+        source,
+    };
     // Of its own: the flags differ from the workspace's, and cargo would rebuild either each time.
-    let directory = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| workspace().join("target"), PathBuf::from)
+    let directory = target_directory()
+        .map_err(|error| failed(Path::new("cargo metadata"), error))?
         .join("guest");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(&cargo)
-        .current_dir(workspace())
-        .args(["build", "--release", "--locked", "--package", PACKAGE])
+    let mut command = cargo(["build", "--release", "--locked", "--package", PACKAGE]);
+    let output = command
         // With an explicit target proc macros are built without the flags, which they cannot have.
         .args(["--target", TARGET])
         .arg("--target-dir")
@@ -47,14 +42,11 @@ pub(super) fn build() -> Result<Vec<u8>, ProgramError> {
         )
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .output()
-        .map_err(|source| ProgramError::Io {
-            path: cargo.into(),
-            source,
-        })?;
+        .map_err(|error| failed(Path::new("cargo"), error))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         return Err(ProgramError::Build(errors.into_owned()));
     }
     let path = directory.join(TARGET).join("release").join(PACKAGE);
-    std::fs::read(&path).map_err(|source| ProgramError::Io { path, source })
+    std::fs::read(&path).map_err(|error| failed(&path, error))
 }

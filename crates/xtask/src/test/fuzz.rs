@@ -6,8 +6,8 @@ use std::process::Command;
 use hdv_qemu::cache::Cache;
 
 use super::Failure;
-use super::steps::{cargo, succeed};
-use crate::lab::workspace;
+use super::steps::succeed;
+use crate::cargo::{cargo, workspace};
 
 /// The version that was tried; a newer one may want a nightly compiler.
 const VERSION: &str = "0.13.2";

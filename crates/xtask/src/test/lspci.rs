@@ -13,7 +13,8 @@ use hdv_qemu::bundle::Bundle;
 use hdv_qemu::cache::Cache;
 
 use super::Failure;
-use super::steps::{cargo, succeed};
+use super::steps::succeed;
+use crate::cargo::{cargo, target_directory};
 use crate::lab::bring;
 use crate::ui::Ui;
 
@@ -113,7 +114,7 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
 
 /// `hdv probe --hexdump SOCKET | lspci -F /dev/stdin -vvv`
 fn decode(mut lspci: Command, socket: &std::path::Path) -> Result<String, Failure> {
-    let mut probe = Command::new(hdv_command()?)
+    let mut probe = Command::new(target_directory()?.join("debug/hdv"))
         .args(["probe", "--hexdump"])
         .arg(socket)
         .stdout(Stdio::piped())
@@ -131,16 +132,6 @@ fn decode(mut lspci: Command, socket: &std::path::Path) -> Result<String, Failur
     let text = String::from_utf8(output.stdout)?;
     println!("{text}");
     Ok(text)
-}
-
-/// The command that was just built: beside this program, whatever the target directory.
-fn hdv_command() -> Result<std::path::PathBuf, Failure> {
-    let metadata = cargo(["metadata", "--locked", "--no-deps", "--format-version=1"]).output()?;
-    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout)?;
-    let target = metadata["target_directory"]
-        .as_str()
-        .ok_or("cargo metadata names no target directory")?;
-    Ok([target, "debug", "hdv"].iter().collect())
 }
 
 fn expect(text: &str, wanted: &[&str]) -> Result<(), Failure> {

@@ -38,6 +38,8 @@ enum Step {
     Docs,
     /// Unit, property and socket tests, examples, code blocks of the documents.
     Tests,
+    /// The lock-free parts are model-checked.
+    Loom,
     /// lspci decodes what the probe command dumps.
     Lspci,
     /// The benchmarks run.
@@ -104,6 +106,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Clippy => steps::clippy(),
         Step::Docs => steps::docs(),
         Step::Tests => steps::tests(),
+        Step::Loom => steps::loom(),
         Step::Lspci => with_ui(lspci::run),
         Step::Bench => steps::bench(),
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),

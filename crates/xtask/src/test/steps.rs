@@ -1,23 +1,14 @@
 //! The steps that are little more than a cargo command.
 
-use std::ffi::OsStr;
 use std::process::Command;
 
 use super::Failure;
+use crate::cargo::{cargo, target_directory};
 use crate::demo;
-use crate::lab::workspace;
 use crate::ui::Ui;
 
 /// The fuzz targets are a workspace of their own, since they are built with other flags.
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
-
-/// A cargo command in the workspace.
-pub(super) fn cargo<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(program);
-    command.current_dir(workspace()).args(arguments);
-    command
-}
 
 /// Runs a command to its end; an error unless it succeeds.
 pub(super) fn succeed(command: &mut Command) -> Result<(), Failure> {
@@ -63,6 +54,24 @@ pub(super) fn docs() -> Result<(), Failure> {
 
 pub(super) fn tests() -> Result<(), Failure> {
     succeed(&mut cargo(["test", "--locked", "--workspace"]))
+}
+
+pub(super) fn loom() -> Result<(), Failure> {
+    // Everything is built anew with the flag, which must not spoil the other builds.
+    let mut command = cargo([
+        "test",
+        "--locked",
+        "--release",
+        "--package",
+        "openhdv",
+        "--lib",
+    ]);
+    command
+        .arg("--target-dir")
+        .arg(target_directory()?.join("loom"))
+        .arg("loom")
+        .env("RUSTFLAGS", "--cfg loom");
+    succeed(&mut command)
 }
 
 pub(super) fn bench() -> Result<(), Failure> {
