@@ -250,7 +250,7 @@ fn accesses_copies_and_msix_interrupts_allocate_nothing() {
 
 #[test]
 fn msi_interrupts_allocate_nothing() {
-    let msi = |builder: hdv::ConfigSpaceBuilder| builder.capability(Msi::new(2));
+    let msi = |builder: hdv::ConfigSpaceBuilder| builder.capability(Msi::with_64_bit_address(2));
     with_device(msi, vfio::irq::MSI, |client| {
         assert_eq!(counted(client, everything), 0);
     });
@@ -258,7 +258,7 @@ fn msi_interrupts_allocate_nothing() {
 
 #[test]
 fn the_counter_sees_the_session_s_thread() {
-    let msi = |builder: hdv::ConfigSpaceBuilder| builder.capability(Msi::new(2));
+    let msi = |builder: hdv::ConfigSpaceBuilder| builder.capability(Msi::with_64_bit_address(2));
     with_device(msi, vfio::irq::MSI, |client| {
         let allocate = |client: &mut Client| {
             everything(client);

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -63,6 +63,9 @@ impl Wake {
 struct Pending {
     endpoint: Arc<Endpoint>,
     handshake: Handshake,
+    /// A duplicate of the connection, which a session needs: who got this far must not fail for
+    /// want of a descriptor.
+    socket: OwnedFd,
     /// VERSION has arrived and waits for the last client to be gone.
     asked: bool,
 }
@@ -172,7 +175,15 @@ impl Acceptor {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     // Out of descriptors, most likely: a silent connection gives its own.
-                    self.make_room();
+                    if !self.make_room() {
+                        self.trouble("accepting a client", &error);
+                    }
+                    return;
+                }
+            };
+            let socket = match self.duplicate(&stream) {
+                Ok(socket) => socket,
+                Err(error) => {
                     self.trouble("accepting a client", &error);
                     return;
                 }
@@ -193,6 +204,7 @@ impl Acceptor {
             let pending = Pending {
                 endpoint: Arc::clone(endpoint),
                 handshake,
+                socket,
                 asked: false,
             };
             if let Some(pending) = self.advance(pending) {
@@ -202,10 +214,17 @@ impl Acceptor {
     }
 
     /// Closes the oldest connection that says nothing, else the oldest of those that wait for
-    /// another client to leave.
-    fn make_room(&mut self) {
+    /// another client to leave; false if there is none.
+    fn make_room(&mut self) -> bool {
         let silent = self.pending.iter().position(|pending| !pending.asked);
-        self.pending.remove(silent.unwrap_or(0));
+        self.pending.remove(silent.unwrap_or(0)).is_some()
+    }
+
+    fn duplicate(&mut self, stream: &UnixStream) -> io::Result<OwnedFd> {
+        stream.as_fd().try_clone_to_owned().or_else(|_| {
+            self.make_room();
+            stream.as_fd().try_clone_to_owned()
+        })
     }
 
     /// Waits a moment after an error that passes; says so once until it has passed.
@@ -248,7 +267,6 @@ impl Acceptor {
     }
 
     fn begin(&self, pending: Pending) -> io::Result<()> {
-        let socket = pending.handshake.as_fd().try_clone_to_owned()?;
         let pid = pending.handshake.peer_pid();
         let session = pending.handshake.accept().map_err(io::Error::other)?;
         tracing::info!(
@@ -256,6 +274,12 @@ impl Acceptor {
             pid,
             "a client connected"
         );
-        session::start(&self.shared, &pending.endpoint, session, socket, pid)
+        session::start(
+            &self.shared,
+            &pending.endpoint,
+            session,
+            pending.socket,
+            pid,
+        )
     }
 }

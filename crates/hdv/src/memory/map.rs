@@ -58,6 +58,15 @@ impl RegionMap {
         self.regions.partition_point(|region| region.last < address)
     }
 
+    /// The region that all of `address..address + length` lies in, and the offset there; `None`
+    /// also for an empty range.
+    pub(super) fn whole(&self, address: u64, length: usize) -> Option<(&Region, u64)> {
+        let region = self.regions.get(self.first_from(address))?;
+        let offset = address.checked_sub(region.start)?;
+        let span = (length as u64).checked_sub(1)?;
+        (region.last - address >= span).then_some((region, offset))
+    }
+
     /// A map with `region` added.
     pub(super) fn with(&self, region: Region) -> Result<Self, Errno> {
         if self.regions.len() >= MAX_REGIONS {
@@ -218,6 +227,24 @@ mod tests {
         assert_eq!(map.without(0x2000, 0x3fff).unwrap().regions().len(), 3);
         assert_eq!(map.without(0x1800, 0x4fff).unwrap_err(), Errno::INVAL);
         assert_eq!(map.without(0x1000, 0x4000).unwrap_err(), Errno::INVAL);
+    }
+
+    #[test]
+    fn a_range_is_whole_when_one_region_has_all_of_it() {
+        let map = map(&[(0x1000, 0x1fff), (0x2000, 0x2fff), (u64::MAX - 7, u64::MAX)]);
+        let whole = |address, length| {
+            map.whole(address, length)
+                .map(|(region, offset)| (region.start, offset))
+        };
+        assert_eq!(whole(0x1000, 0x1000), Some((0x1000, 0)));
+        assert_eq!(whole(0x2fff, 1), Some((0x2000, 0xfff)));
+        assert_eq!(whole(u64::MAX - 7, 8), Some((u64::MAX - 7, 0)));
+        assert_eq!(whole(u64::MAX, 2), None);
+        assert_eq!(whole(0x1fff, 2), None);
+        assert_eq!(whole(0xfff, 2), None);
+        assert_eq!(whole(0x3000, 1), None);
+        assert_eq!(whole(0x1000, 0), None);
+        assert_eq!(whole(0x1000, usize::MAX), None);
     }
 
     #[test]

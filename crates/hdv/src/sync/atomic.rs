@@ -1,5 +1,5 @@
 //! The atomics of the lock-free parts: all of them sequentially consistent, so that an order is
-//! nothing to choose, and exchanged for loom's when the crate is built with `--cfg loom`.
+//! nothing to choose (but for announcements, of which `place` tells), and exchanged for loom's when the crate is built with `--cfg loom`.
 //!
 //! loom treats sequentially consistent loads as acquiring ones and would find failures that
 //! cannot happen. Under loom a load is therefore a read-modify-write that changes nothing, which sees the
@@ -124,6 +124,30 @@ impl<T> AtomicPtr<T> {
         }
         #[cfg(not(loom))]
         self.0.load(SeqCst)
+    }
+
+    /// No pointer.
+    #[cfg(not(loom))]
+    pub(crate) const fn null() -> Self {
+        Self(atomic::AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// Stores a pointer. For other threads this and the loads that follow are in order only once
+    /// this thread has passed a fence of theirs (`place::fence_everywhere`).
+    pub(crate) fn announce(&self, value: *mut T) {
+        #[cfg(loom)]
+        self.0.swap(value, SeqCst);
+        #[cfg(not(loom))]
+        {
+            self.0.store(value, std::sync::atomic::Ordering::Release);
+            std::sync::atomic::compiler_fence(SeqCst);
+        }
+    }
+
+    /// Stores no pointer. What this thread did before has happened for who sees it.
+    pub(crate) fn withdraw(&self) {
+        self.0
+            .store(std::ptr::null_mut(), std::sync::atomic::Ordering::Release);
     }
 
     /// Stores a pointer and returns the one that was there.

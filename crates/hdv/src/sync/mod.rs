@@ -9,6 +9,7 @@
 //! ```
 
 pub(crate) mod atomic;
+mod place;
 mod published;
 
 pub(crate) use published::Published;

@@ -2,10 +2,14 @@
 //! promise that the replaced value has no reader left.
 //!
 //! That promise is what DMA_UNMAP needs: when it is answered, no copy into the old mapping may
-//! be in flight. It is the sleepable kind of read-copy-update: readers announce
-//! themselves in one of two counters; a writer swaps the value, then waits until each counter has
-//! been seen at zero once, turning new readers to the other counter meanwhile so that a
-//! steady stream of them cannot keep it waiting.
+//! be in flight. A reader announces the value in its thread's place (`place`) and looks whether
+//! it still is the current one; a writer swaps the value, then waits until the old one is
+//! announced nowhere.
+//!
+//! A reader without a free place takes the slower way, the sleepable kind of
+//! read-copy-update: it counts itself in one of two counters, and the writer also waits until each
+//! counter has been seen at zero once, turning new readers to the other counter meanwhile so
+//! that a steady stream of them cannot keep it waiting.
 
 use std::fmt;
 use std::ops::Deref;
@@ -13,6 +17,7 @@ use std::ptr;
 use std::sync::PoisonError;
 
 use super::atomic::{AtomicPtr, AtomicUsize, Mutex, pause, spin};
+use super::place;
 
 /// Spins before the writer starts to sleep: readers hold a value for one copy or one eventfd
 /// write, so most waits end within these.
@@ -40,6 +45,32 @@ impl<T: Send + Sync> Published<T> {
     /// The current value. Keep the guard for one operation only and never call
     /// [`Published::replace`] while holding one: it would wait for itself.
     pub(crate) fn read(&self) -> Guard<'_, T> {
+        match place::mine().and_then(place::Place::free) {
+            Some(place) => self.read_announced(place),
+            None => self.read_counted(),
+        }
+    }
+
+    fn read_announced(&self, place: &'static AtomicPtr<()>) -> Guard<'_, T> {
+        let mut value = self.current.load();
+        loop {
+            place.announce(value.cast());
+            let now = self.current.load();
+            if now == value {
+                break;
+            }
+            value = now;
+        }
+        Guard {
+            // SAFETY: `current` always points to a live box. It was `value` after that was
+            // announced, so a writer that swaps it out finds the announcement when it looks
+            // through the places, and frees the box only when it is withdrawn.
+            value: unsafe { &*value },
+            held: Held::Announced(place),
+        }
+    }
+
+    fn read_counted(&self) -> Guard<'_, T> {
         let readers = &self.readers[self.epoch.load() & 1];
         readers.increment();
         let value = self.current.load();
@@ -47,7 +78,7 @@ impl<T: Send + Sync> Published<T> {
             // SAFETY: `current` always points to a live box. A writer that swaps it out frees
             // it only after it saw both counters at zero, and ours was raised before the load.
             value: unsafe { &*value },
-            readers,
+            held: Held::Counted(readers),
         }
     }
 
@@ -70,24 +101,30 @@ impl<T: Send + Sync> Published<T> {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let (value, result) = change(&self.read())?;
         let old = self.current.swap(Box::into_raw(Box::new(value)));
+        let help = || {
+            // SAFETY: as below, and it is freed only there.
+            help(unsafe { &*old });
+        };
+        place::fence_everywhere();
+        for place in place::all() {
+            wait_until(|| !place.holds(old.cast()), help);
+        }
         for _ in 0..2 {
             let epoch = self.epoch.increment();
-            wait_for_zero(&self.readers[epoch & 1], || {
-                // SAFETY: as below, and it is freed only there.
-                help(unsafe { &*old });
-            });
+            wait_until(|| self.readers[epoch & 1].load() == 0, help);
         }
         // SAFETY: `old` came from `Box::into_raw`, was current until the swap above, which only
-        // one writer at a time makes. A reader that loaded it had raised its counter before
-        // the swap; each counter has been zero since, so every such reader is gone.
+        // one writer at a time makes. A reader that loaded it had announced it, or raised its
+        // counter, before the swap; each place has been without it and each counter zero since,
+        // so every such reader is gone.
         drop(unsafe { Box::from_raw(old) });
         Ok(result)
     }
 }
 
-fn wait_for_zero(readers: &AtomicUsize, help: impl Fn()) {
+fn wait_until(over: impl Fn() -> bool, help: impl Fn()) {
     let mut spins = 0;
-    while readers.load() != 0 {
+    while !over() {
         if spins < SPINS_BEFORE_SLEEP {
             spins += 1;
             spin();
@@ -115,7 +152,13 @@ impl<T: fmt::Debug + Send + Sync> fmt::Debug for Published<T> {
 /// A borrowed [`Published`] value.
 pub(crate) struct Guard<'a, T> {
     value: &'a T,
-    readers: &'a AtomicUsize,
+    held: Held<'a>,
+}
+
+/// How the writer knows of a reader.
+enum Held<'a> {
+    Announced(&'static AtomicPtr<()>),
+    Counted(&'a AtomicUsize),
 }
 
 impl<T> Deref for Guard<'_, T> {
@@ -128,7 +171,10 @@ impl<T> Deref for Guard<'_, T> {
 
 impl<T> Drop for Guard<'_, T> {
     fn drop(&mut self) {
-        self.readers.decrement();
+        match self.held {
+            Held::Announced(place) => place.withdraw(),
+            Held::Counted(readers) => readers.decrement(),
+        }
     }
 }
 
