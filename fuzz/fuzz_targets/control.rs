@@ -5,7 +5,7 @@
 use hdv_control::wire::{self, LENGTH_SIZE, MESSAGE_LIMIT, Request, Response};
 use libfuzzer_sys::fuzz_target;
 
-/// The bytes as a frame of their own, and the bytes as a message whose length is right.
+// The bytes as a frame of their own, and the bytes as a message whose length is right.
 fuzz_target!(|bytes: &[u8]| {
     look(bytes);
     if let Ok(length) = u32::try_from(bytes.len()) {

@@ -34,7 +34,9 @@ Examples:
   hdv doctor                                           what this machine can run
   hdv devices                                          what can be served
   hdv serve --device sensor --socket /tmp/sensor.sock  serve a device
-  hdv probe /tmp/sensor.sock                           look at it"
+  hdv probe /tmp/sensor.sock                           look at it
+
+HDV_LOG=debug before a command makes it tell on standard error what it does."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -57,7 +59,8 @@ Examples:
   hdv ls
   hdv ls --json | jq -r '.hosts[].devices[].socket'
 
-What killed hosts left behind is removed.")]
+A device is started by the first access of its client, and stopped again when
+the client leaves. What killed hosts left behind is removed.")]
     Ls(OutputArgs),
     /// Look at the device behind a vfio-user socket
     Probe(ProbeArgs),
@@ -100,10 +103,15 @@ A configuration file:
   socket = \"/tmp/a.sock\"
   set = { source = \"load\" }
 
-A VM gets the device with
-  qemu-system-x86_64 -machine q35,memory-backend=m \\
-    -object memory-backend-memfd,id=m,size=512M,share=on -m 512M \\
-    -device '{\"driver\":\"vfio-user-pci\",\"socket\":{\"type\":\"unix\",\"path\":\"/tmp/sensor.sock\"}}' ...")]
+A VM gets the device from QEMU 10.1 or newer with
+  qemu-system-x86_64 -machine q35 -m 512M \\
+    -object memory-backend-memfd,id=m,size=512M,share=on -numa node,memdev=m \\
+    -device '{\"driver\":\"vfio-user-pci\",
+              \"socket\":{\"type\":\"unix\",\"path\":\"/tmp/sensor.sock\"}}' ...
+
+The device reaches guest memory only if that is shared (share=on); its size is
+that of -m. `hdv doctor` finds a QEMU that can do this. `hdv ls` shows when the
+VM is connected.")]
 pub(crate) struct ServeArgs {
     /// Device to serve; begins a group, and can be repeated (see `hdv devices`)
     // These three are read in their order by `crate::group`.
@@ -134,8 +142,9 @@ Examples:
 
 Any vfio-user server can be probed while no VM uses it.
 
-Names of vendors, devices and classes come from the system's pci.ids (package pci.ids or
-hwdata) or else from the one in the cache of OpenHDV; without either only ids are shown.")]
+Names of vendors, devices and classes come from the system's pci.ids (package
+pci.ids or hwdata), else from the one in the cache that `hdv doctor` names.
+Without either only the ids are shown.")]
 pub(crate) struct ProbeArgs {
     /// Socket of a vfio-user server
     #[arg(value_name = "SOCKET", value_hint = ValueHint::FilePath)]

@@ -46,7 +46,11 @@ fn render(paint: Paint) -> String {
     for kind in catalog() {
         let name = paint.paint(style::NAME, kind.name);
         let (vendor, device) = kind.id;
-        let _ = writeln!(text, "{name}  {vendor:04x}:{device:04x}  {}", kind.summary);
+        let _ = writeln!(
+            text,
+            "{name}  {vendor:04x}:{device:04x}\n  {}",
+            kind.summary
+        );
         let mut table = style::table(paint, &["SETTING", "DEFAULT", ""]);
         for setting in kind.settings {
             table.add_row([setting.key, setting.default, setting.help]);

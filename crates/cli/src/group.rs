@@ -41,10 +41,10 @@ pub(crate) enum GroupError {
         "{option} {value} comes before the first --device: each group is --device NAME --socket PATH [--set KEY=VALUE]..."
     )]
     NoDevice { option: &'static str, value: String },
-    #[error("--device {device} (the {number}. one) has no --socket PATH")]
+    #[error("--device {device} (number {number}) has no --socket PATH")]
     NoSocket { device: String, number: usize },
     #[error(
-        "--device {device} (the {number}. one) has two sockets, {first} and {second}; begin a further device with --device"
+        "--device {device} (number {number}) has two sockets, {first} and {second}; begin a further device with --device"
     )]
     TwoSockets {
         device: String,
@@ -54,7 +54,7 @@ pub(crate) enum GroupError {
     },
     #[error("--set {value} is not of the form KEY=VALUE")]
     NoValue { value: String },
-    #[error("--set {key}=... is given twice for --device {device} (the {number}. one)")]
+    #[error("--set {key}=... is given twice for --device {device} (number {number})")]
     SetTwice {
         key: String,
         device: String,
@@ -353,11 +353,11 @@ mod tests {
             ("--set k=v --device a --socket /1", "--set k=v comes before"),
             (
                 "--device a --socket /1 --device b",
-                "b (the 2. one) has no --socket",
+                "b (number 2) has no --socket",
             ),
             (
                 "--device a --device b --socket /1",
-                "a (the 1. one) has no --socket",
+                "a (number 1) has no --socket",
             ),
             (
                 "--device a --socket /1 --socket /2",

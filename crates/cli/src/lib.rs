@@ -36,6 +36,8 @@ type Failure = Box<dyn Error>;
 
 /// Names what is logged to standard error, in the syntax of `tracing`'s filters.
 const LOG_VARIABLE: &str = "HDV_LOG";
+/// What is logged without that variable.
+const LOG_DEFAULT: &str = "warn";
 
 /// Runs the command with this process's arguments.
 #[must_use]
@@ -84,7 +86,14 @@ fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
 }
 
 fn start_log() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("warn"));
+    let wanted = std::env::var(LOG_VARIABLE)
+        .ok()
+        .filter(|text| !text.is_empty());
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(LOG_DEFAULT));
+    let filter = filter.unwrap_or_else(|error| {
+        eprintln!("{LOG_VARIABLE} is ignored: {error}; use a level, such as debug");
+        EnvFilter::new(LOG_DEFAULT)
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

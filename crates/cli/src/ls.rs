@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use comfy_table::{ColumnConstraint, Width};
 use hdv::DeviceStatus;
 use hdv_control::{Client, HostEntry};
 use serde::Serialize;
@@ -12,6 +13,11 @@ use crate::args::OutputArgs;
 use crate::process;
 use crate::status::{Device, DeviceClient};
 use crate::style::{self, Paint, printable};
+
+/// Which column tells the client.
+const CLIENT_COLUMN: usize = 4;
+/// The narrowest that column gets in a narrow terminal.
+const CLIENT_WIDTH_MIN: u16 = 20;
 
 /// A running host.
 #[derive(Debug, Serialize)]
@@ -73,8 +79,18 @@ fn render(hosts: &[Host], paint: Paint) -> String {
     }
     let mut table = style::table(
         paint,
-        &["PID", "DEVICE", "NAME", "STATE", "SOCKET", "CLIENT"],
+        &["PID", "DEVICE", "NAME", "STATE", "CLIENT", "SOCKET"],
     );
+    // A path that is broken over lines cannot be copied, so only the client's column gives way.
+    let mut devices = hosts.iter().flat_map(|host| &host.devices);
+    let has_clients = devices.any(|device| device.client.is_some());
+    for column in table.column_iter_mut() {
+        column.set_constraint(if column.index == CLIENT_COLUMN && has_clients {
+            ColumnConstraint::LowerBoundary(Width::Fixed(CLIENT_WIDTH_MIN))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
+    }
     let mut notes = String::new();
     for host in hosts {
         let pid = host.pid.to_string();
@@ -93,11 +109,11 @@ fn render(hosts: &[Host], paint: Paint) -> String {
                 format!("{}:{}", device.vendor, device.device),
                 paint.paint(style::NAME, printable(&device.name)),
                 device.state.clone(),
-                printable(&device.socket.display().to_string()),
                 device
                     .client
                     .as_ref()
                     .map_or_else(|| "none".to_owned(), client),
+                printable(&device.socket.display().to_string()),
             ]);
         }
     }
@@ -169,7 +185,7 @@ mod tests {
             assert!(lines[1].contains(part), "{text}");
         }
         assert!(
-            lines[2].contains("b?[2J") && lines[2].ends_with("none"),
+            lines[2].contains("b?[2J") && lines[2].contains("  none "),
             "{text}"
         );
     }

@@ -490,6 +490,20 @@ fn completions_are_printed_for_every_shell() {
 }
 
 #[test]
+fn a_log_filter_that_makes_no_sense_is_told() {
+    let place = Place::new();
+    let stderr = |filter| {
+        let mut command = place.command(&["devices"]);
+        let output = command.env("HDV_LOG", filter).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(stderr("hdv=verbose").contains("HDV_LOG is ignored"));
+    assert_eq!(stderr(""), "");
+    assert_eq!(stderr("error"), "");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error() {
     let place = Place::new();
     let (reader, writer) = UnixStream::pair().unwrap();

@@ -7,6 +7,9 @@ use crate::decode::ConfigSpace;
 use crate::process;
 use crate::style::{self, Paint};
 
+/// Most mappable areas of a region that are shown; a server may announce thousands.
+const AREAS_SHOWN: usize = 8;
+
 /// Ids are written as the standard and `lspci` write them, in hexadecimal without a prefix.
 pub(super) fn render(view: &View, paint: Paint) -> String {
     let identity = &view.config.identity;
@@ -112,14 +115,18 @@ fn region_row(region: &Region) -> [String; 6] {
         (false, true) => "write",
         (false, false) => "none",
     };
-    let areas: Vec<String> = region
+    let mut areas: Vec<String> = region
         .mappable
         .iter()
+        .take(AREAS_SHOWN)
         .map(|area| match area.size {
             size if size == region.size => "all".to_owned(),
             size => format!("{} at 0x{}", style::size(size), area.offset),
         })
         .collect();
+    if region.mappable.len() > AREAS_SHOWN {
+        areas.push(format!("{} more", region.mappable.len() - AREAS_SHOWN));
+    }
     let mappable = if areas.is_empty() {
         "no".to_owned()
     } else {
