@@ -148,6 +148,14 @@ fn the_client_masks_unmasks_and_triggers() {
     assert_eq!(counts(), [0, 0, 0, 1]);
     client.act_on_irqs(MSIX, 0, 1, IrqAction::Unmask).unwrap();
     assert_eq!(counts(), [1, 0, 0, 0]);
+    // The client's masks are not the function's to reset.
+    client.act_on_irqs(MSIX, 0, 2, IrqAction::Mask).unwrap();
+    function_level_reset(&mut client);
+    client.reset().unwrap();
+    client.act_on_irqs(MSIX, 0, 4, IrqAction::Trigger).unwrap();
+    assert_eq!(counts(), [0, 0, 1, 1]);
+    client.act_on_irqs(MSIX, 0, 2, IrqAction::Unmask).unwrap();
+    assert_eq!(counts(), [1, 1, 0, 0]);
     for (start, count) in [(0, 5), (4, 1), (u32::MAX, 2)] {
         let error = client.act_on_irqs(MSIX, start, count, IrqAction::Trigger);
         assert_eq!(error.unwrap_err().errno(), Some(Errno::INVAL));

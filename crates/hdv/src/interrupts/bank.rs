@@ -202,13 +202,15 @@ impl<R: Receiver> Bank<R> {
             .fold(0, |bits, (bit, _)| bits | 1 << bit)
     }
 
-    /// Back to the state after reset; receivers stay, since they are the client's.
+    /// Back to the state after reset; receivers and the client's masks stay, since they are the
+    /// client's.
     pub(super) fn reset(&self) {
         self.function_masked.store(false);
         let lines = self.lines.read();
         for (index, state) in self.vectors.iter().enumerate() {
             let connected = lines.get(index).is_some_and(Option::is_some);
-            state.store(if connected { 0 } else { self.reset_state });
+            let reset_state = if connected { 0 } else { self.reset_state };
+            state.reset(MASKED_BY_CLIENT, reset_state);
         }
     }
 }

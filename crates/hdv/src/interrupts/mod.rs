@@ -148,7 +148,7 @@ impl Interrupts {
         self.bank(kind).pending(element)
     }
 
-    /// Function reset: nothing is pending, nothing is masked that has a receiver.
+    /// Function reset: nothing is pending, and no register masks what has a receiver.
     pub(crate) fn reset(&self) {
         self.shared.msi.reset();
         self.shared.msix.reset();

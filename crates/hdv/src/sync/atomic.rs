@@ -53,8 +53,15 @@ impl AtomicU8 {
         self.0.load(SeqCst)
     }
 
-    pub(crate) fn store(&self, value: u8) {
-        self.0.swap(value, SeqCst);
+    /// Keeps `keep`, sets `bits` and clears all others, in one step.
+    pub(crate) fn reset(&self, keep: u8, bits: u8) {
+        let mut seen = self.load();
+        while let Err(now) = self
+            .0
+            .compare_exchange(seen, seen & keep | bits, SeqCst, SeqCst)
+        {
+            seen = now;
+        }
     }
 
     /// Sets bits.
