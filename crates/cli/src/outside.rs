@@ -45,3 +45,42 @@ pub fn names(content: &[u8], vendor: u16, device: u16, class: u32) -> [Option<St
         names.class(class).as_deref().map(printable),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every dword from 0x100 on begins a resizable BAR capability with all sizes, and all
+    /// overlap.
+    #[test]
+    fn the_longest_list_ends() {
+        let mut config = vec![0; 4096];
+        for offset in (0x100..0x1000_u32).step_by(4) {
+            let next = if offset + 4 < 0x1000 {
+                offset + 4
+            } else {
+                0x100
+            };
+            let head = next << 20 | 0xf_0015;
+            let at = usize::try_from(offset).unwrap();
+            config[at..at + 4].copy_from_slice(&head.to_le_bytes());
+        }
+        let text = config_text(&config);
+        assert!(text.len() < 4 << 20, "{} bytes", text.len());
+        assert!(
+            text.ends_with("the extended capability list comes back to 0x100\n"),
+            "{}",
+            text.lines().last().unwrap_or_default()
+        );
+        assert!(config_json(&config).unwrap().len() < 4 << 20);
+    }
+
+    #[test]
+    fn names_move_no_cursor() {
+        let content = b"8086  In\x1b[2Jtel\xff\n\t0001  A\tB\n";
+        let [vendor, device, class] = names(content, 0x8086, 1, 0);
+        assert_eq!(vendor.unwrap(), "In?[2Jtel\u{fffd}");
+        assert_eq!(device.unwrap(), "A?B");
+        assert_eq!(class, None);
+    }
+}

@@ -219,6 +219,17 @@ fn the_path_limit_is_exact_and_told() {
     for nothing in ["", "/", ".."] {
         SocketClaim::bind(Path::new(nothing)).unwrap_err();
     }
+    let directory_like = directory.path().join("name/");
+    let error = SocketClaim::bind(&directory_like).unwrap_err();
+    assert!(matches!(error, BindError::NoFileName { .. }), "{error}");
+    assert!(!directory.path().join("name").exists());
+}
+
+/// Nobody creates files there, whoever runs this.
+#[test]
+fn a_forbidden_directory_is_told() {
+    let error = SocketClaim::bind(Path::new("/sys/openhdv.sock")).unwrap_err();
+    assert!(matches!(error, BindError::NotPermitted { .. }), "{error}");
 }
 
 #[test]
