@@ -185,7 +185,8 @@ fn garbage_costs_its_connection_only() {
         served.connect().device_info().unwrap();
     }
     // Within a session.
-    let client = served.connect();
+    let mut client = served.connect();
+    client.device_info().unwrap();
     let mut raw = UnixStream::from(
         std::os::fd::AsFd::as_fd(&client)
             .try_clone_to_owned()
