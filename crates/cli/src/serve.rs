@@ -32,8 +32,8 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
     }
 
     raise_descriptor_limit();
-    // Before there are threads, so that none of them gets these signals.
-    let signals = EndingSignals::block()?;
+    // Before there is a socket that one of them would leave behind.
+    let signals = EndingSignals::catch()?;
     let host = DeviceHost::new(HostOptions::new().poll(poll.map(Duration::from_micros)))?;
     for (request, device) in requests.iter().zip(devices) {
         host.serve_boxed(&request.socket, &request.device, device)?;
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
         announce(&host, Paint::stdout())
     };
     style::print(&text)?;
-    let signal = signals.wait()?;
+    let signal = signals.wait();
     tracing::info!("ending after {signal}");
     drop(host);
     Ok(())

@@ -11,10 +11,11 @@ use rustix::io::Errno;
 
 use crate::process::server_of;
 
-/// What to tell when a connection ends before VERSION is answered.
+/// What to tell when there is no connection, or it ends before VERSION is answered.
 pub(super) fn of_connecting(socket: &Path, error: &ClientError) -> String {
     let path = socket.display();
     match error {
+        ClientError::Connect { source, .. } => of_the_path(socket, source),
         ClientError::Disconnected { .. } => format!(
             "{path}: {error}; {} is no vfio-user server, or it has another client and takes one only",
             server_of(socket)
@@ -34,7 +35,7 @@ pub(super) fn of_connecting(socket: &Path, error: &ClientError) -> String {
 }
 
 /// What to tell when the path leads to no server.
-pub(super) fn of_the_path(socket: &Path, error: &io::Error) -> String {
+fn of_the_path(socket: &Path, error: &io::Error) -> String {
     let path = socket.display();
     let metadata = fs::metadata(socket);
     match (error.kind(), &metadata) {

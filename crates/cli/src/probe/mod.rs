@@ -5,19 +5,12 @@ mod failure;
 mod render;
 mod view;
 
-use std::io;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdv_vfio_user::Errno;
 use hdv_vfio_user::client::{Client, ClientError, ClientOptions};
-
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect as connect_socket, socket_with,
-};
 
 pub(crate) use render::capability_table;
 
@@ -27,8 +20,6 @@ use crate::hexdump::hexdump;
 use crate::pci_names::PciNames;
 use crate::style::{self, Paint};
 
-/// How long a server may take until there is room for a connection.
-const ACCEPT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a device may still be in use by a client that has just ended.
 const LEAVING_PATIENCE: Duration = Duration::from_millis(500);
 /// How long to pause between two attempts.
@@ -58,8 +49,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
 fn connect(socket: &Path) -> Result<Client, Failure> {
     let deadline = Instant::now() + LEAVING_PATIENCE;
     loop {
-        let stream = open(socket).map_err(|error| failure::of_the_path(socket, &error))?;
-        match Client::from_stream(stream, ClientOptions::default()) {
+        match Client::connect(socket, ClientOptions::default()) {
             Err(ClientError::Refused {
                 errno: Errno::BUSY, ..
             }) => {
@@ -72,19 +62,4 @@ fn connect(socket: &Path) -> Result<Client, Failure> {
             result => return Ok(result.map_err(|error| failure::of_connecting(socket, &error))?),
         }
     }
-}
-
-/// Connects as `UnixStream::connect` does, but does not wait for ever for a server whose backlog
-/// is full.
-fn open(socket: &Path) -> io::Result<UnixStream> {
-    let stream = socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    set_socket_timeout(&stream, Timeout::Send, Some(ACCEPT_PATIENCE))?;
-    connect_socket(&stream, &SocketAddrUnix::new(socket)?)?;
-    set_socket_timeout(&stream, Timeout::Send, None)?;
-    Ok(stream.into())
 }

@@ -89,7 +89,7 @@ pub enum HostError {
     Socket(#[from] BindError),
     /// The control socket cannot be had.
     #[error("no control socket: {0}")]
-    Control(String),
+    Control(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The system refused something the host needs.
     #[error("{what}: {source}")]
     System {
@@ -302,7 +302,9 @@ impl fmt::Debug for DeviceHost {
 
 /// Opens the control socket, with the commands of this crate.
 fn start_control(shared: &Arc<Shared>) -> Result<ControlServer, HostError> {
-    let failed = |error: &dyn fmt::Display| HostError::Control(error.to_string());
+    fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
+        HostError::Control(Box::new(error))
+    }
     let registry = Registry::new();
     // Not an owner: the server lives in the host that owns `shared`.
     let weak = Arc::downgrade(shared);
@@ -315,7 +317,7 @@ fn start_control(shared: &Arc<Shared>) -> Result<ControlServer, HostError> {
             serde_json::to_value(devices)
                 .map_err(|error| hdv_control::ControlError::internal(error.to_string()))
         })
-        .map_err(|error| failed(&error))?;
-    let directory = RuntimeDirectory::locate().map_err(|error| failed(&error))?;
-    ControlServer::start(&directory, registry).map_err(|error| failed(&error))
+        .map_err(failed)?;
+    let directory = RuntimeDirectory::locate().map_err(failed)?;
+    ControlServer::start(&directory, registry).map_err(failed)
 }

@@ -8,11 +8,16 @@ mod irqs;
 mod regions;
 
 use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 pub use dma::DmaHandler;
 pub use error::ClientError;
@@ -22,7 +27,6 @@ use crate::capabilities::Capabilities;
 use crate::stream::{Credentials, peer_credentials, shutdown};
 use connection::Connection;
 use dma::Handler;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ pub struct ClientOptions {
     pub poll: Option<Duration>,
     /// Whether the client offers to serve DMA messages on a separate socket.
     pub twin_socket: bool,
-    /// How long the client waits for a reply. `None`: for ever.
+    /// How long the client waits to be accepted, and for a reply. `None`: for ever.
     pub reply_timeout: Option<Duration>,
 }
 
@@ -115,7 +119,7 @@ impl Client {
     /// [`ClientError::Refused`] when the server does not take this client (`EBUSY`: it has
     /// another one); otherwise see [`ClientError`].
     pub fn connect(path: &Path, options: ClientOptions) -> Result<Self, ClientError> {
-        let stream = UnixStream::connect(path).map_err(|source| ClientError::Connect {
+        let stream = open(path, options.reply_timeout).map_err(|source| ClientError::Connect {
             path: path.to_owned(),
             source,
         })?;
@@ -180,6 +184,20 @@ impl Client {
     pub fn peer_pid(&self) -> Option<i32> {
         self.peer_credentials()?.pid
     }
+}
+
+/// Connects as `UnixStream::connect` does, but waits for a server whose backlog is full no longer
+/// than for a reply.
+fn open(path: &Path, limit: Option<Duration>) -> io::Result<UnixStream> {
+    let stream = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_timeout(&stream, Timeout::Send, limit)?;
+    rustix::net::connect(&stream, &SocketAddrUnix::new(path)?)?;
+    Ok(stream.into())
 }
 
 impl Drop for Client {
