@@ -232,6 +232,30 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_reads_many_values_at_a_time_holds_each_of_them() {
+        // More than a thread can announce, so that some are counted.
+        let published = Published::new(1);
+        let replaced = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let mut guards: Vec<_> = (0..5).map(|_| published.read()).collect();
+            scope.spawn(|| {
+                published
+                    .replace(|old| Ok::<_, Infallible>((old + 1, ())))
+                    .unwrap();
+                replaced.store(true, Ordering::SeqCst);
+            });
+            while *published.read() == 1 {
+                std::thread::yield_now();
+            }
+            while let Some(guard) = guards.pop() {
+                assert!(!replaced.load(Ordering::SeqCst));
+                assert_eq!(*guard, 1);
+            }
+        });
+        assert!(replaced.load(Ordering::SeqCst));
+    }
+
+    #[test]
     fn replace_waits_for_the_reader() {
         let published = Published::new(1);
         let replaced = AtomicBool::new(false);
@@ -341,6 +365,52 @@ mod loom_tests {
             replace(&published, 2);
             assert_eq!(published.read().get(), 2);
             reader.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_a_reader_with_a_place_never_sees_a_dead_value() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(4);
+        model.check(|| {
+            let published = Arc::new(Published::new(Watched::new(0)));
+            let reader = thread::spawn({
+                let published = Arc::clone(&published);
+                move || {
+                    place::take();
+                    for _ in 0..2 {
+                        let outer = published.read();
+                        // The place is taken: this one is counted.
+                        let inner = published.read();
+                        assert!(outer.get() <= inner.get() && inner.get() <= 2);
+                        drop(outer);
+                        assert!(inner.get() <= 2);
+                    }
+                }
+            });
+            replace(&published, 1);
+            replace(&published, 2);
+            assert_eq!(published.read().get(), 2);
+            reader.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn loom_two_writers_and_a_reader_with_a_place() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(|| {
+            let published = Arc::new(Published::new(Watched::new(0)));
+            let threads = [1, 2].map(|by| {
+                let published = Arc::clone(&published);
+                thread::spawn(move || replace(&published, by))
+            });
+            place::take();
+            assert!(published.read().get() <= 2);
+            for thread in threads {
+                thread.join().expect("no panic");
+            }
+            assert_ne!(published.read().get(), 0);
         });
     }
 
