@@ -161,11 +161,11 @@ fn measurements() -> Result<Vec<Measurement>, BenchError> {
         ("memory read", Direction::Read),
         ("memory write", Direction::Write),
     ] {
-        for size in copies::SIZES {
+        for copies in copies::COPIES {
             let placement = placements[0];
             list.push((
-                format!("{name}, {}", size.1),
-                Box::new(move |effort| copies::measure(direction, size, placement, effort)),
+                format!("{name}, {}", copies.name),
+                Box::new(move |effort| copies::measure(direction, copies, placement, effort)),
             ));
         }
     }

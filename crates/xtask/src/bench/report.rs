@@ -107,6 +107,32 @@ impl Section {
         self
     }
 
+    /// Each target: reached, or what was missed and by how much.
+    fn verdicts(&self) -> Vec<Result<(), String>> {
+        let of = |what: String, seen: String, target: Option<String>, reached: Option<bool>| {
+            let verdict = if reached? {
+                Ok(())
+            } else {
+                let target = at_most(target);
+                Err(format!("{}: {what}: {seen}, wanted {target}", self.title))
+            };
+            Some(verdict)
+        };
+        let mut verdicts = Vec::new();
+        for row in &self.rows {
+            let target = row.target.map(|target| show(self.unit, target));
+            let seen = show(self.unit, row.value);
+            verdicts.extend(of(row.name.clone(), seen, target, row.reached));
+            for comparison in &row.comparisons {
+                let what = format!("{} against {}", row.name, comparison.against);
+                let seen = format!("{:.3}", comparison.ratio.median);
+                let target = comparison.target.map(|target| format!("{target:.2}"));
+                verdicts.extend(of(what, seen, target, comparison.reached));
+            }
+        }
+        verdicts
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_preset(presets::ASCII_MARKDOWN).set_header([
@@ -215,6 +241,19 @@ impl Report {
         for section in &self.sections {
             text.push_str(&format!("\n{}\n", section.table()));
         }
+        let verdicts: Vec<_> = self.sections.iter().flat_map(Section::verdicts).collect();
+        let missed: Vec<_> = verdicts
+            .iter()
+            .filter_map(|verdict| verdict.as_ref().err())
+            .collect();
+        text.push_str(&format!(
+            "\n{} of {} targets reached.\n",
+            verdicts.len() - missed.len(),
+            verdicts.len()
+        ));
+        for missed in missed {
+            text.push_str(&format!("- missed: {missed}\n"));
+        }
         text
     }
 }
@@ -241,6 +280,13 @@ mod tests {
             .value("whatever", 4.0, None);
         let reached: Vec<_> = section.rows.iter().map(|row| row.reached).collect();
         assert_eq!(reached, [Some(true), Some(false), None]);
+        assert_eq!(
+            section.verdicts(),
+            [
+                Ok(()),
+                Err("memory: large: 0.0 KiB, wanted ≤ 0.0 KiB".to_owned())
+            ]
+        );
         let table = section.table().to_string();
         assert!(table.contains("yes") && table.contains("NO"), "{table}");
     }
