@@ -1,7 +1,7 @@
 //! What the author of a device writes in Rust: [`PciDevice`].
 //!
 //! The framework emulates config space, BAR sizing, MSI and MSI-X from the
-//! [`Description`]; how a device gets into a VM is not here.
+//! [`ConfigSpace`] that it declares; how a device gets into a VM is not here.
 
 use std::fmt;
 
