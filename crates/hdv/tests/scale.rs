@@ -28,6 +28,13 @@ fn maps_of_guest_memory() -> usize {
         .count()
 }
 
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let size = line.unwrap().split_whitespace().nth(1).unwrap();
+    size.parse().unwrap()
+}
+
 fn use_it(socket: &Path) {
     let mut client = connect(socket);
     enable(&mut client);
@@ -94,6 +101,16 @@ fn nothing_grows() {
     });
     assert_eq!(maps_of_guest_memory(), 0);
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+
+    // Memory, once buffers and stacks that are kept have been had.
+    let id = host.serve(path(0), "again", Recorder::default()).unwrap();
+    let cycles = |count: usize| (0..count).for_each(|_| use_it(&path(0)));
+    cycles(100);
+    let resident = resident_kib();
+    cycles(1000);
+    let grown = resident_kib().saturating_sub(resident);
+    assert!(grown < 2048, "{grown} KiB more after 1000 clients");
+    host.remove(id).unwrap();
 
     // Hosts too.
     for _ in 0..20 {
