@@ -10,6 +10,9 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 /// Bytes of a receive buffer, as many as vfio-user sessions have at rest.
 pub(super) const BUFFER_BYTES: usize = hdv_vfio_user::limits::RESTING_BUFFER;
 
+/// While polling, the clock is looked at after this many tries, as our two ends do.
+const TRIES_BEFORE_CLOCK: u32 = 8;
+
 /// While polling, the processor is offered to others after this many tries, as our two ends do.
 const TRIES_BEFORE_YIELD: u32 = 64;
 
@@ -49,16 +52,17 @@ impl Stream {
         };
         let begun = Instant::now();
         let mut tries = 0_u32;
-        while begun.elapsed() < poll {
+        loop {
             match self.receive_once(RecvFlags::DONTWAIT) {
                 Err(Errno::AGAIN) => {}
                 other => return other,
             }
             tries += 1;
+            if tries.is_multiple_of(TRIES_BEFORE_CLOCK) && begun.elapsed() >= poll {
+                break;
+            }
             if tries.is_multiple_of(TRIES_BEFORE_YIELD) {
                 std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
             }
         }
         self.receive_once(RecvFlags::empty())
