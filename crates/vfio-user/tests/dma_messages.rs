@@ -367,6 +367,34 @@ fn a_request_that_is_never_answered_times_out_and_its_late_reply_is_dropped() {
 }
 
 #[test]
+fn a_command_of_a_client_that_was_asked_fails_the_request_at_once() {
+    let (mut raw, running) = Raw::connected_to(TestBackend::new(), "{}");
+    let peer = running.record.wait_peer();
+    let thread = std::thread::spawn(move || peer.dma_write(0, &[1; 4]));
+    let (asked, _) = raw.receive();
+    // As QEMU does, which serves no request before it has its reply.
+    let access = RegionAccess {
+        offset: 8,
+        region: 0,
+        count: 4,
+    };
+    let read = Header::command(7, Command::RegionRead, size_of::<RegionAccess>());
+    raw.send(&[read.as_bytes(), access.as_bytes()].concat());
+    let result = thread.join().expect("no panic");
+    assert_eq!(result, Err(DmaError::ClientWaits));
+    let (reply, _) = raw.receive();
+    assert_eq!((reply.message_id, reply.reported_error()), (7, None));
+    // What the client answers in the end is nobody's reply.
+    let late = DmaAccess {
+        address: 0,
+        count: 4,
+    };
+    raw.send(&[asked.reply(16).as_bytes(), late.as_bytes()].concat());
+    raw.send(&[read.as_bytes(), access.as_bytes()].concat());
+    assert_eq!(raw.receive().0.message_id, 7);
+}
+
+#[test]
 fn chunks_follow_the_clients_limit() {
     let (mut raw, running) = Raw::connected_to(
         TestBackend::new(),

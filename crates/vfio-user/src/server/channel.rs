@@ -36,6 +36,8 @@ pub(super) struct Channel {
     state: AtomicU8,
     /// How many threads wait for the state to leave [`REPLYING`].
     reply_waiters: AtomicU32,
+    /// A DMA request on the main socket waits for its reply.
+    asking: AtomicBool,
     closed: AtomicBool,
     session_thread: OnceLock<ThreadId>,
     /// Whoever makes a DMA request holds this until it is answered.
@@ -59,7 +61,7 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 struct Waiter {
     expected: Option<Header>,
-    outcome: Option<Result<(), Errno>>,
+    outcome: Option<Result<(), DmaError>>,
     body: Vec<u8>,
 }
 
@@ -71,6 +73,7 @@ impl Channel {
             sending: Mutex::new(()),
             state: AtomicU8::new(IDLE),
             reply_waiters: AtomicU32::new(0),
+            asking: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             session_thread: OnceLock::new(),
             turn: Mutex::new(Turn {
@@ -112,9 +115,19 @@ impl Channel {
         }
     }
 
-    /// A command that wants a reply has been received.
+    /// A command that wants a reply has been received. A DMA request under way fails: its client
+    /// serves none until it has the reply, and the backend may need what the asking thread holds.
     pub(super) fn begin_command(&self) {
         self.state.store(BUSY, Ordering::SeqCst);
+        // Either this sees the request, or the asking thread sees the state.
+        if self.asking.load(Ordering::SeqCst) {
+            let mut waiter = lock(&self.waiter);
+            if waiter.expected.take().is_some() {
+                waiter.outcome = Some(Err(DmaError::ClientWaits));
+                drop(waiter);
+                self.answered.notify_all();
+            }
+        }
     }
 
     /// Sends its reply. Blocks as long as the client does not read.
@@ -143,7 +156,7 @@ impl Channel {
         }
         waiter.expected = None;
         waiter.outcome = Some(match header.reported_error() {
-            Some(errno) => Err(errno),
+            Some(errno) => Err(DmaError::Refused(errno)),
             None => {
                 waiter.body.clear();
                 waiter.body.extend_from_slice(body);
@@ -241,36 +254,48 @@ impl Channel {
         deadline: Instant,
         accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
     ) -> Result<(), DmaError> {
-        let sent = {
-            let _sending = self.lock_sending(deadline)?;
+        {
             let mut waiter = lock(&self.waiter);
             waiter.expected = Some(header);
             waiter.outcome = None;
-            drop(waiter);
-            send_until(self.socket(), message, deadline)
-        };
-        let mut waiter = lock(&self.waiter);
-        if let Err(error) = sent {
-            waiter.expected = None;
-            drop(waiter);
-            return Err(self.failed_send(error));
         }
+        self.asking.store(true, Ordering::SeqCst);
+        let result = self
+            .ask_on_main(message, deadline)
+            .and_then(|()| self.await_answer(deadline, accept));
+        self.asking.store(false, Ordering::SeqCst);
+        let mut waiter = lock(&self.waiter);
+        waiter.expected = None;
+        // A large reply's memory is not kept.
+        waiter.body = Vec::new();
+        result
+    }
+
+    fn ask_on_main(&self, message: &[u8], deadline: Instant) -> Result<(), DmaError> {
+        let _sending = self.lock_sending(deadline)?;
+        if self.state.load(Ordering::SeqCst) == BUSY {
+            return Err(DmaError::ClientWaits);
+        }
+        send_until(self.socket(), message, deadline).map_err(|error| self.failed_send(error))
+    }
+
+    fn await_answer(
+        &self,
+        deadline: Instant,
+        accept: &mut dyn FnMut(&[u8]) -> Result<(), Errno>,
+    ) -> Result<(), DmaError> {
+        let mut waiter = lock(&self.waiter);
         loop {
             if let Some(outcome) = waiter.outcome.take() {
-                let result = outcome.and_then(|()| accept(&waiter.body));
-                // A large reply's memory is not kept.
-                waiter.body = Vec::new();
-                return result.map_err(DmaError::Refused);
+                outcome?;
+                return accept(&waiter.body).map_err(DmaError::Refused);
+            }
+            if self.is_closed() {
+                return Err(DmaError::Disconnected);
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            let ended = self.is_closed();
-            if ended || left.is_zero() {
-                waiter.expected = None;
-                return Err(if ended {
-                    DmaError::Disconnected
-                } else {
-                    DmaError::TimedOut
-                });
+            if left.is_zero() {
+                return Err(DmaError::TimedOut);
             }
             waiter = self
                 .answered

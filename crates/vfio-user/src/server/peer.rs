@@ -17,7 +17,8 @@ use crate::wire::{self, Command, DmaAccess, HEADER_SIZE, Header};
 /// Usable from any thread; requests of one session are made one after the other. While the
 /// session has received a command and not yet sent its reply the client does not serve
 /// requests (QEMU holds its lock): every request fails then, at once, with
-/// [`DmaError::ClientWaits`], whichever thread makes it. So does, without a twin socket, one made
+/// [`DmaError::ClientWaits`], whichever thread makes it. One that is under way on the main socket when a
+/// command arrives fails likewise; a write may then still be carried out. So does, without a twin socket, one made
 /// by the session's own thread within a posted write, since that thread is the one that would
 /// have to receive the reply.
 ///

@@ -12,9 +12,7 @@ use super::channel::Channel;
 use super::{Dispatcher, Error, Flow, Peer, SessionOptions, Statistics};
 use crate::backend::Backend;
 use crate::capabilities::Capabilities;
-use crate::stream::{
-    Assembler, Credentials, Expect, Received, peer_credentials, receive_polling,
-};
+use crate::stream::{Assembler, Credentials, Expect, Received, peer_credentials, receive_polling};
 use crate::wire::{Header, Kind};
 
 /// One connection, from the reply to VERSION to its end.
