@@ -24,6 +24,7 @@
 
 mod access;
 mod device;
+mod error;
 mod function;
 mod host;
 mod interrupts;
@@ -36,13 +37,14 @@ mod vfio_user;
 
 pub use access::BarAccess;
 pub use device::{DeviceContext, DeviceError, PciDevice};
+pub use error::{DeviceId, HostError};
 pub use function::{Function, ResetScope};
 pub use hdv_pci::{
     Bar, BarIndex, BarKind, BarOffset, ClassCode, ConfigError, ConfigSpace, ConfigSpaceBuilder,
     DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
     VendorSpecific,
 };
-pub use host::{ClientStatus, DeviceHost, DeviceId, DeviceStatus, HostError, HostOptions};
+pub use host::{ClientStatus, DeviceHost, DeviceStatus, HostOptions};
 pub use interrupts::{Delivery, InterruptKind, Interrupts};
 pub use memory::{GuestMemory, MAX_REGIONS, MemoryError};
 pub use slot::DeviceState;

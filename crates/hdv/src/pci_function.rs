@@ -7,8 +7,8 @@ use hdv_pci::{BarIndex, BarOffset, ConfigSpace, Effects, Identity, MsixTable};
 
 use crate::access::{self, BarAccess};
 use crate::device::{DeviceContext, DeviceError, PciDevice};
+use crate::error::HostError;
 use crate::function::{Function, ResetScope};
-use crate::host::HostError;
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
 use crate::slot::caught;

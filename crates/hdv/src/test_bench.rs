@@ -10,8 +10,8 @@ use rustix::fs::MemfdFlags;
 use vm_memory::{ByteValued, GuestAddress};
 
 use crate::device::PciDevice;
+use crate::error::HostError;
 use crate::function::{Function, ResetScope};
-use crate::host::HostError;
 use crate::interrupts::InterruptKind;
 use crate::memory::GuestMemory;
 use crate::pci_function::PciFunction;

@@ -9,7 +9,7 @@ use hdv_control::SocketClaim;
 use hdv_vfio_user::server::{Closer, Statistics};
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::DeviceId;
+use crate::error::DeviceId;
 use crate::slot::Slot;
 
 /// A client that has the device.

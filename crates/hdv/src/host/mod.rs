@@ -9,17 +9,16 @@ mod session;
 mod status;
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use hdv_control::{BindError, ControlServer, Registry, RuntimeDirectory, SocketClaim};
-use hdv_pci::ConfigError;
+use hdv_control::{ControlServer, Registry, RuntimeDirectory, SocketClaim};
 
-use crate::device::{DeviceError, PciDevice};
+use crate::device::PciDevice;
+use crate::error::{DeviceId, HostError};
 use crate::function::Function;
 use crate::pci_function::PciFunction;
 use crate::slot::Slot;
@@ -61,54 +60,6 @@ impl HostOptions {
     pub fn control(mut self, control: bool) -> Self {
         self.control = control;
         self
-    }
-}
-
-/// Names a device within its host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DeviceId(u64);
-
-impl fmt::Display for DeviceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Why a host could not do what was asked of it.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostError {
-    /// The device's declaration of its config space is wrong.
-    #[error("the device's config space cannot be built: {0}")]
-    Config(#[from] ConfigError),
-    /// The device failed.
-    #[error("the device failed: {0}")]
-    Device(#[from] DeviceError),
-    /// The socket cannot be had.
-    #[error(transparent)]
-    Socket(#[from] BindError),
-    /// The control socket cannot be had.
-    #[error("no control socket: {0}")]
-    Control(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The system refused something the host needs.
-    #[error("{what}: {source}")]
-    System {
-        /// What was being done.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// There is no such device on this host.
-    #[error("there is no device {0} on this host")]
-    NoSuchDevice(DeviceId),
-}
-
-impl HostError {
-    pub(crate) fn system(what: &'static str, source: impl Into<io::Error>) -> Self {
-        Self::System {
-            what,
-            source: source.into(),
-        }
     }
 }
 
