@@ -15,7 +15,7 @@ use crate::memory::GuestMemory;
 /// device's own.
 #[derive(Clone, Debug)]
 pub struct DeviceContext {
-    /// Guest memory, empty until a VM is there.
+    /// Guest memory, for DMA; empty while no VM is connected, and filled again by the next one.
     pub memory: GuestMemory,
     /// The device's interrupt vectors.
     pub interrupts: Interrupts,
@@ -64,7 +64,21 @@ impl std::error::Error for DeviceError {}
 /// Calls never overlap. Their order: [`initialize`](Self::initialize) once, then
 /// [`start`](Self::start) and [`stop`](Self::stop) alternately, accesses and
 /// [`reset`](Self::reset) at any time from `initialize` on, [`teardown`](Self::teardown) last and
-/// exactly once, also for a device that was never powered on.
+/// exactly once, also for a device that was never powered on. A device outlives its clients: when
+/// one leaves, `stop` and `reset` follow, and the next one's first access brings `start` again.
+///
+/// A client waits for each call. It should take well below a second; QEMU gives the device up after
+/// five. Work that takes longer belongs to a thread of the device's own, with clones of the
+/// handles in [`DeviceContext`]. DMA and interrupts are possible inside a call too, but memory
+/// that the VMM does not share fails there ([`MemoryError`](crate::MemoryError)).
+///
+/// A panic in a call costs this device only: its guest reads all ones from then on, writes are
+/// dropped, and nothing but `teardown` follows.
+///
+/// # What a device must see to itself
+/// The framework answers the command register (7.5.1.1.3) but does not enforce it: DMA and interrupts work
+/// also while Bus Master Enable is clear. A driver that forgets to set it works here and not with
+/// hardware.
 ///
 /// ```
 /// use hdv::{
@@ -111,14 +125,16 @@ impl std::error::Error for DeviceError {}
 /// # Ok::<(), hdv::HostError>(())
 /// ```
 pub trait PciDevice: Send {
-    /// Identity, BARs, capabilities and plain registers of config space; asked once, before anything
-    /// else. The framework answers everything that is declared here.
+    /// Identity, BARs, capabilities and plain registers of config space (7.5); asked once, before
+    /// anything else. The framework answers everything that is declared here, the MSI-X table and
+    /// pending-bit array in BAR memory included.
     ///
     /// # Errors
     /// What is wrong with the declaration; the device is then not created.
     fn config_space(&self) -> Result<ConfigSpace, hdv_pci::ConfigError>;
 
-    /// The device is powered on with its VM.
+    /// The device is powered on: once, when it is served, before any client is there. The place to keep
+    /// the context's handles.
     ///
     /// # Errors
     /// The device is not attached; nothing but `teardown` follows.
@@ -127,7 +143,8 @@ pub trait PciDevice: Send {
         Ok(())
     }
 
-    /// Virtual processors are about to start or resume.
+    /// Virtual processors are about to start or resume. vfio-user has no message that says so: it is
+    /// the client's first access to config space or a BAR.
     ///
     /// # Errors
     /// The client is told and disconnected.
@@ -135,16 +152,25 @@ pub trait PciDevice: Send {
         Ok(())
     }
 
-    /// Virtual processors are about to stop or pause. The device's state stays.
+    /// Virtual processors are about to stop or pause; over vfio-user, the client left. The device's
+    /// state stays; threads of its own write no guest memory and signal nothing until the next `start`.
     fn stop(&mut self) {}
 
-    /// A guest reads a BAR. The value's low `access.size` bytes count, little-endian.
+    /// A guest reads a BAR, within its size. The value's low `access.size` bytes count, little-endian.
+    ///
+    /// A larger or unaligned access arrives as several aligned ones, in ascending order. Accesses to the
+    /// MSI-X table and pending-bit array do not arrive. [`BarAccess::read_dwords`] serves
+    /// registers of 32 bits.
     fn read(&mut self, access: BarAccess) -> u64;
 
-    /// A guest writes `value` to a BAR, zero beyond its `access.size` bytes.
+    /// A guest writes `value` to a BAR, zero beyond its `access.size` bytes; as for
+    /// [`read`](Self::read). [`BarAccess::write_dwords`] serves registers of 32 bits.
     fn write(&mut self, access: BarAccess, value: u64);
 
-    /// Back to the state after power-on: DEVICE_RESET, function level reset, a client that left.
+    /// Back to the state after power-on: DEVICE_RESET, function level reset (6.6.2), a power state
+    /// change from D3hot to D0 without No Soft Reset (7.5.2.2), a client that left. Config space
+    /// and the MSI-X table are reset by the framework. A device that was started still is, and keeps the
+    /// handles of its context.
     /// When this returns the device writes no guest memory and raises no interrupt of before.
     fn reset(&mut self);
 

@@ -34,7 +34,7 @@ pub trait Function: Send {
     /// The interrupts it signals; connected by the transport.
     fn interrupts(&self) -> &Interrupts;
 
-    /// Powered on with its VM: `Initialize`, `SetConfiguration`, `GetDetails`.
+    /// Powered on: once, before anything else but the questions above.
     ///
     /// # Errors
     /// The device's own; only [`Function::teardown`] follows.

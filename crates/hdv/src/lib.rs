@@ -5,6 +5,10 @@
 //! to QEMU, Cloud Hypervisor and every other VMM that speaks it; the [`TestBench`] runs it in
 //! a unit test without any. Below both is [`Function`], all that a transport knows of a device.
 //!
+//! To write a device, read in this order: [`PciDevice`] with its example, [`ConfigSpaceBuilder`] and
+//! [`Bar`], [`BarAccess`], [`GuestMemory`] for DMA, [`Interrupts`], [`TestBench`], [`DeviceHost`].
+//! Devices themselves are not here, nor is anything that starts a VMM.
+//!
 //! ```no_run
 //! # use hdv::{BarAccess, ConfigError, ConfigSpace, PciDevice};
 //! # struct MyDevice;
@@ -21,6 +25,14 @@
 //! // The device is served until the host is dropped.
 //! # Ok::<(), hdv::HostError>(())
 //! ```
+//!
+//! # Logging
+//! What goes wrong while a device is served is logged with [`tracing`]: a device that panics (error),
+//! a call into one that takes more than a second, guest memory that comes without a descriptor
+//! (warnings). Without a subscriber nothing of it is seen.
+//!
+//! # Sections of the standard
+//! Section numbers are those of the PCI Express Base Specification, revision 5.0.
 
 mod access;
 mod device;

@@ -1,4 +1,5 @@
-//! A guest in a unit test: memory, a bus and an interrupt recorder, no VM.
+//! A guest in a unit test: memory, a bus and an interrupt recorder, no VM. No socket either: what a
+//! transport checks before a device sees it is not checked here.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -22,7 +23,60 @@ use crate::slot::Slot;
 /// It does to the device what a transport does: the same lifecycle, real eventfds for interrupts, real
 /// files for guest memory. Accesses are made as a guest makes them, little-endian.
 ///
-/// See [`PciDevice`] for an example.
+/// It is no bus: an access needs no Memory Space Enable and no address in a BAR register, and one beyond a
+/// BAR's end, or to a BAR that is not there, reaches the device as no VMM's would. Dropping the bench
+/// stops and tears down the device.
+///
+/// ```
+/// # use hdv::{BarAccess, ConfigError, ConfigSpace, DeviceContext, DeviceError, PciDevice};
+/// # use hdv::{Bar, BarOffset, ClassCode, Identity, Msix, PciExpress};
+/// # struct Copier(Option<DeviceContext>);
+/// # impl PciDevice for Copier {
+/// #     fn config_space(&self) -> Result<ConfigSpace, ConfigError> {
+/// #         let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
+/// #         ConfigSpace::builder(Identity {
+/// #             vendor_id: 0x4f48,
+/// #             device_id: 0x7ffe,
+/// #             revision_id: 0,
+/// #             class: ClassCode::from_u24(0xff_0000),
+/// #             subsystem_vendor_id: 0,
+/// #             subsystem_id: 0,
+/// #         })
+/// #         .bar(BarIndex::BAR0, Bar::memory64(4096))
+/// #         .capability(PciExpress::endpoint())
+/// #         .capability(Msix::new(1, place(0x800), place(0xc00)))
+/// #         .build()
+/// #     }
+/// #     fn initialize(&mut self, context: DeviceContext) -> Result<(), DeviceError> {
+/// #         self.0 = Some(context);
+/// #         Ok(())
+/// #     }
+/// #     fn read(&mut self, _: BarAccess) -> u64 { 0 }
+/// #     fn write(&mut self, _: BarAccess, value: u64) {
+/// #         if let Some(context) = &self.0
+/// #             && context.memory.write(GuestAddress(value), b"done").is_ok()
+/// #         {
+/// #             context.interrupts.signal(0);
+/// #         }
+/// #     }
+/// #     fn reset(&mut self) {}
+/// # }
+/// # let device = Copier(None);
+/// use std::time::Duration;
+///
+/// use hdv::{BarIndex, GuestAddress, TestBench};
+///
+/// // A device that writes "done" to the DMA address it is told, then signals vector 0.
+/// let mut bench = TestBench::new(device)?;
+/// bench.add_memory(GuestAddress(0x10_0000), 0x1000)?;
+/// bench.enable_interrupts()?;
+/// bench.write(BarIndex::BAR0, 0, 0x10_0040_u64);
+/// assert_eq!(bench.wait_interrupt(0, Duration::from_secs(5)), 1);
+/// let mut data = [0; 4];
+/// bench.memory().read(GuestAddress(0x10_0040), &mut data)?;
+/// assert_eq!(&data, b"done");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TestBench {
     slot: Slot,
@@ -100,7 +154,7 @@ impl TestBench {
         &self.memory
     }
 
-    /// Reads config space.
+    /// Reads config space at `offset`, in bytes; from 4096 on it is all ones.
     #[must_use]
     pub fn config_read<T: ByteValued>(&self, offset: u16) -> T {
         let mut value = T::zeroed();
@@ -108,12 +162,12 @@ impl TestBench {
         value
     }
 
-    /// Writes config space.
+    /// Writes config space at `offset`, in bytes; from 4096 on writes are dropped.
     pub fn config_write<T: ByteValued>(&mut self, offset: u16, value: T) {
         self.slot.config_write(offset, value.as_slice());
     }
 
-    /// Reads a BAR.
+    /// Reads a BAR at `offset`, in bytes; all ones once the device has panicked.
     #[must_use]
     pub fn read<T: ByteValued>(&self, bar: BarIndex, offset: u64) -> T {
         let mut value = T::zeroed();
@@ -121,12 +175,14 @@ impl TestBench {
         value
     }
 
-    /// Writes a BAR.
+    /// Writes a BAR at `offset`, in bytes; dropped once the device has panicked.
     pub fn write<T: ByteValued>(&mut self, bar: BarIndex, offset: u64, value: T) {
         self.slot.bar_write(bar, offset, value.as_slice());
     }
 
-    /// Enables MSI-X with every vector, or MSI where the device has no MSI-X.
+    /// Enables MSI-X with every vector, or MSI where the device has no MSI-X, as a VMM does for a
+    /// driver that asked for them: every vector gets an eventfd. The enable bits in config space
+    /// stay as they are.
     ///
     /// # Errors
     /// No eventfd can be had.

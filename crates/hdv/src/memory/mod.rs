@@ -68,7 +68,30 @@ struct Shared {
 
 /// A device's view of guest memory. Clones see the same memory; usable from any thread.
 ///
-/// Addresses are DMA addresses: guest physical addresses, unless the VMM has a virtual IOMMU.
+/// Addresses are DMA addresses: guest physical addresses, unless the VMM has a virtual IOMMU. Lengths
+/// are in bytes.
+///
+/// A device that fills a ring writes a record first, and then the index that says it is there:
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+///
+/// use hdv::{GuestAddress, GuestMemory, MemoryError};
+///
+/// fn publish(
+///     memory: &GuestMemory,
+///     ring: GuestAddress,
+///     record: &[u8; 16],
+///     head: u32,
+/// ) -> Result<(), MemoryError> {
+///     // The guest chose the address: it may be near 2^64.
+///     memory.write(GuestAddress(ring.0.wrapping_add(64)), record)?;
+///     memory.store(ring, head.to_le(), Ordering::Release)
+/// }
+///
+/// let nowhere = publish(&GuestMemory::new(), GuestAddress(0x1000), &[0; 16], 1);
+/// assert!(matches!(nowhere, Err(MemoryError::NotMapped(GuestAddress(0x1040)))));
+/// ```
 #[derive(Clone)]
 pub struct GuestMemory {
     shared: Arc<Shared>,
@@ -94,7 +117,8 @@ impl GuestMemory {
         self.access(address, Reading(data))
     }
 
-    /// Writes `data` to guest memory, all of it or nothing.
+    /// Writes `data` to guest memory, all of it or nothing; only where some of it has no descriptor
+    /// may an error come after a part has been written.
     ///
     /// # Errors
     /// [`MemoryError`].
@@ -112,7 +136,7 @@ impl GuestMemory {
         Ok(value)
     }
 
-    /// Writes an object.
+    /// Writes an object, for example an integer in this machine's byte order.
     ///
     /// # Errors
     /// [`MemoryError`].
@@ -127,8 +151,11 @@ impl GuestMemory {
     /// Loads an aligned integer atomically, as a driver in the guest stores it.
     ///
     /// # Errors
-    /// [`MemoryError`]. Memory without a descriptor is read by message, which is no less atomic than
+    /// [`MemoryError`]. Memory without a descriptor is read by message, which is no more atomic than
     /// its client makes it.
+    ///
+    /// # Panics
+    /// `order` is not one for loads: [`Ordering::Release`] or [`Ordering::AcqRel`].
     pub fn load<T: AtomicAccess>(
         &self,
         address: GuestAddress,
@@ -151,6 +178,9 @@ impl GuestMemory {
     ///
     /// # Errors
     /// [`MemoryError`].
+    ///
+    /// # Panics
+    /// `order` is not one for stores: [`Ordering::Acquire`] or [`Ordering::AcqRel`].
     pub fn store<T: AtomicAccess>(
         &self,
         address: GuestAddress,
