@@ -64,7 +64,8 @@ impl ConfigSpaceBuilder {
         self
     }
 
-    /// Adds an extended capability; the first one added begins the list, at 0x100.
+    /// Adds an extended capability; the first one added begins the list, at 0x100. Guests look for
+    /// them only in functions with a [`PciExpress`](crate::PciExpress) capability.
     #[must_use]
     pub fn extended_capability(self, capability: impl ExtendedCapability + 'static) -> Self {
         self.boxed_extended_capability(Box::new(capability))

@@ -36,7 +36,8 @@ pub struct Msix {
 
 impl Msix {
     /// `vectors` is 1 to 2048. Table ([`msix::table_size`]) and pending-bit array
-    /// ([`msix::pending_size`]) begin at multiples of 8 and do not overlap.
+    /// ([`msix::pending_size`]) lie wholly in declared BARs, begin at multiples of 8 and do not
+    /// overlap: 16 bytes for each vector, and 8 for each 64 vectors begun.
     #[must_use]
     pub const fn new(vectors: u16, table: BarOffset, pba: BarOffset) -> Self {
         Self {
