@@ -12,8 +12,8 @@ use hdv_vfio_user::server::Dispatcher;
 use hdv_vfio_user::stream::Descriptors;
 use hdv_vfio_user::wire::{HEADER_SIZE, Header, Kind};
 use hdv_vfio_user::{
-    Backend, DeviceFlags, DeviceInfo, DmaMap, Errno, IoEventFd, Irq, IrqData, IrqFlags,
-    IrqRequest, Region, RegionFlags, RegionMapping, SparseArea,
+    Backend, DeviceFlags, DeviceInfo, DmaMap, Errno, IoEventFd, Irq, IrqData, IrqFlags, IrqRequest,
+    Region, RegionFlags, RegionMapping, SparseArea,
 };
 use libfuzzer_sys::fuzz_target;
 use zerocopy::FromBytes;
@@ -94,7 +94,10 @@ impl Backend for Device {
 
     fn set_irqs(&mut self, request: IrqRequest<'_>) -> Result<(), Errno> {
         assert!(request.index < IRQS && request.count > 0);
-        let end = request.start.checked_add(request.count).expect("no overflow");
+        let end = request
+            .start
+            .checked_add(request.count)
+            .expect("no overflow");
         assert!(end <= self.irq(request.index).count);
         let count = request.count as usize;
         match request.data {
@@ -156,7 +159,11 @@ fuzz_target!(|bytes: &[u8]| {
             .collect::<Vec<_>>();
         dispatcher.dispatch(&header, body, Descriptors::from(fds), &mut device);
         let (reply, fds) = dispatcher.reply();
-        assert_eq!(reply.is_empty(), header.no_reply(), "a reply if one is wanted");
+        assert_eq!(
+            reply.is_empty(),
+            header.no_reply(),
+            "a reply if one is wanted"
+        );
         assert!(reply.len() <= MAX_MESSAGE_SIZE && fds.len() <= MAX_MESSAGE_FDS);
         if reply.is_empty() {
             assert!(fds.is_empty());

@@ -70,7 +70,8 @@ Examples:
   hdv doctor
   hdv doctor --json
 
-Accelerators are tried with a kernel, which takes a few seconds each.")]
+Accelerators are tried with a kernel, which takes half a minute at most on a busy
+machine and is remembered until it boots again.")]
     Doctor(OutputArgs),
     /// Print the completions of a shell
     #[command(after_help = "\

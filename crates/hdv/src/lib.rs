@@ -51,6 +51,10 @@ pub use access::BarAccess;
 pub use device::{DeviceContext, DeviceError, PciDevice};
 pub use error::{DeviceId, HostError};
 pub use function::{Function, ResetScope};
+/// Why a socket cannot be had.
+pub use hdv_control::BindError;
+/// All that a config space can be declared with, the facts of the standard included.
+pub use hdv_pci as pci;
 pub use hdv_pci::{
     Bar, BarIndex, BarKind, BarOffset, ClassCode, ConfigError, ConfigSpace, ConfigSpaceBuilder,
     DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
@@ -61,7 +65,7 @@ pub use interrupts::{Delivery, InterruptKind, Interrupts};
 pub use memory::{GuestMemory, MAX_REGIONS, MemoryError};
 pub use slot::DeviceState;
 pub use test_bench::TestBench;
-pub use vm_memory::{AtomicAccess, ByteValued, GuestAddress};
+pub use vm_memory::{Address, AtomicAccess, ByteValued, GuestAddress};
 
 /// The README's code blocks are compiled and run.
 #[cfg(doctest)]

@@ -115,7 +115,13 @@ impl TestBench {
     /// # Errors
     /// The range is misaligned or overlaps another, or there is no memory.
     pub fn add_memory(&mut self, address: GuestAddress, size: u64) -> Result<(), HostError> {
-        let failed = |error: rustix::io::Errno| HostError::system("adding guest memory", error);
+        let failed = |error: rustix::io::Errno| {
+            let why = format!("{size:#x} bytes at {:#x}: {error}", address.0);
+            HostError::system(
+                "adding guest memory",
+                std::io::Error::new(error.kind(), why),
+            )
+        };
         let file = rustix::fs::memfd_create("test bench", MemfdFlags::CLOEXEC).map_err(failed)?;
         rustix::fs::ftruncate(&file, size).map_err(failed)?;
         for memory in [self.slot.memory(), &self.memory] {
@@ -167,17 +173,32 @@ impl TestBench {
         self.slot.config_write(offset, value.as_slice());
     }
 
-    /// Reads a BAR at `offset`, in bytes; all ones once the device has panicked.
+    /// Reads a BAR at `offset`, in bytes; all ones outside it, and once the device has panicked.
     #[must_use]
     pub fn read<T: ByteValued>(&self, bar: BarIndex, offset: u64) -> T {
         let mut value = T::zeroed();
-        self.slot.bar_read(bar, offset, value.as_mut_slice());
+        let data = value.as_mut_slice();
+        if self.in_bar(bar, offset, data.len()) {
+            self.slot.bar_read(bar, offset, data);
+        } else {
+            data.fill(0xff);
+        }
         value
     }
 
-    /// Writes a BAR at `offset`, in bytes; dropped once the device has panicked.
+    /// Writes a BAR at `offset`, in bytes; dropped outside it, and once the device has panicked.
     pub fn write<T: ByteValued>(&mut self, bar: BarIndex, offset: u64, value: T) {
-        self.slot.bar_write(bar, offset, value.as_slice());
+        let data = value.as_slice();
+        if self.in_bar(bar, offset, data.len()) {
+            self.slot.bar_write(bar, offset, data);
+        }
+    }
+
+    /// Whether an access lies in a BAR: on a bus no other reaches the function.
+    fn in_bar(&self, bar: BarIndex, offset: u64, length: usize) -> bool {
+        offset
+            .checked_add(length as u64)
+            .is_some_and(|end| end <= self.slot.bar_size(bar))
     }
 
     /// Enables MSI-X with every vector, or MSI where the device has no MSI-X, as a VMM does for a

@@ -69,17 +69,12 @@ fn memory_is_the_clients_file_wherever_it_is_mapped() {
     assert_eq!(in_file(&second, 2 * PAGE - 2)[..2], [0, 0]);
     // Atomics: aligned and in one region.
     let at = GuestAddress(0x10_0000 + 8);
-    memory
-        .store(at, 0x1234_5678_u32, Ordering::Release)
-        .unwrap();
+    memory.store(at, 0x1234_5678_u32).unwrap();
     assert_eq!(in_file(&first, PAGE + 8), 0x1234_5678_u32.to_le_bytes());
-    assert_eq!(memory.load::<u32>(at, Ordering::Acquire), Ok(0x1234_5678));
+    assert_eq!(memory.load::<u32>(at), Ok(0x1234_5678));
     for bad in [GuestAddress(at.0 + 1), seam] {
-        assert_eq!(
-            memory.load::<u32>(bad, Ordering::Acquire),
-            Err(MemoryError::Misaligned(bad))
-        );
-        let stored = memory.store(bad, 0_u32, Ordering::Release);
+        assert_eq!(memory.load::<u32>(bad), Err(MemoryError::Misaligned(bad)));
+        let stored = memory.store(bad, 0_u32);
         assert_eq!(stored, Err(MemoryError::Misaligned(bad)));
     }
     assert_eq!(
@@ -109,10 +104,7 @@ fn rights_are_kept() {
     assert_eq!(map(&mut client, PAGE, PAGE, &file, PAGE), None);
     let denied = |at| Err(MemoryError::Denied(GuestAddress(at)));
     assert_eq!(memory.write(GuestAddress(8), &[1]), denied(8));
-    assert_eq!(
-        memory.store(GuestAddress(8), 1_u32, Ordering::Relaxed),
-        denied(8)
-    );
+    assert_eq!(memory.store(GuestAddress(8), 1_u32), denied(8));
     assert_eq!(
         memory.write(GuestAddress(PAGE - 1), &[1, 1]),
         denied(PAGE - 1)
@@ -268,13 +260,8 @@ fn memory_without_a_descriptor_is_reached_by_messages() {
                 let mut back = vec![0; data.len()];
                 memory.read(at, &mut back).unwrap();
                 assert_eq!(back[..64], data[..64]);
-                memory
-                    .store(GuestAddress(16), 77_u32, Ordering::Release)
-                    .unwrap();
-                assert_eq!(
-                    memory.load::<u32>(GuestAddress(16), Ordering::Acquire),
-                    Ok(77)
-                );
+                memory.store(GuestAddress(16), 77_u32).unwrap();
+                assert_eq!(memory.load::<u32>(GuestAddress(16)), Ok(77));
                 done.store(true, Ordering::SeqCst);
             });
             wait_for("messages", || {

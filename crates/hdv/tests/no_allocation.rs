@@ -119,7 +119,7 @@ impl PciDevice for Busy {
                 let seen: u64 = context.memory.read_obj(word).expect("mapped");
                 context
                     .memory
-                    .store(word, seen.wrapping_add(1), Ordering::Release)
+                    .store(word, seen.wrapping_add(1))
                     .expect("mapped");
             }
             SIGNAL => {

@@ -23,6 +23,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Show a Linux guest in QEMU using devices that live in this process.
+    ///
+    /// The first run fetches QEMU and a guest kernel (some 70 MB) into the user's cache directory and builds
+    /// the guest's program.
     Demo(demo::Arguments),
     /// Measure what accesses, copies, interrupts and devices cost.
     Bench(bench::Arguments),

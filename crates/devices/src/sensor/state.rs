@@ -1,8 +1,6 @@
 //! The sensor's registers and ring: what a write changes, what a sample does. Threads and time
 //! are not here.
 
-use std::sync::atomic::Ordering;
-
 use hdv::{BarAccess, DeviceContext, GuestAddress, MemoryError};
 
 use super::registers::*;
@@ -209,9 +207,7 @@ impl State {
             .memory
             .check_writeable(GuestAddress(self.ring_address), bytes)?;
         for index in [RING_HEADER_HEAD, RING_HEADER_TAIL] {
-            context
-                .memory
-                .store(self.in_ring(index)?, 0u32, Ordering::Release)?;
+            context.memory.store(self.in_ring(index)?, 0u32)?;
         }
         Ok(())
     }
@@ -286,7 +282,7 @@ impl State {
     fn tail(&self) -> Result<u32, RingError> {
         let context = self.context.as_ref().ok_or(RingError)?;
         let address = self.in_ring(RING_HEADER_TAIL)?;
-        Ok(context.memory.load(address, Ordering::Acquire)?)
+        Ok(u32::from_le(context.memory.load(address)?))
     }
 
     /// Writes the latest sample to the ring; false if it is full.
@@ -314,9 +310,7 @@ impl State {
     fn publish_head(&self) -> Result<(), RingError> {
         let context = self.context.as_ref().ok_or(RingError)?;
         let address = self.in_ring(RING_HEADER_HEAD)?;
-        Ok(context
-            .memory
-            .store(address, self.ring_head.to_le(), Ordering::Release)?)
+        Ok(context.memory.store(address, self.ring_head.to_le())?)
     }
 
     /// The ring's memory is gone.

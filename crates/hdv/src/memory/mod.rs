@@ -74,7 +74,6 @@ struct Shared {
 /// A device that fills a ring writes a record first, and then the index that says it is there:
 ///
 /// ```
-/// use std::sync::atomic::Ordering;
 ///
 /// use hdv::{GuestAddress, GuestMemory, MemoryError};
 ///
@@ -86,7 +85,7 @@ struct Shared {
 /// ) -> Result<(), MemoryError> {
 ///     // The guest chose the address: it may be near 2^64.
 ///     memory.write(GuestAddress(ring.0.wrapping_add(64)), record)?;
-///     memory.store(ring, head.to_le(), Ordering::Release)
+///     memory.store(ring, head.to_le())
 /// }
 ///
 /// let nowhere = publish(&GuestMemory::new(), GuestAddress(0x1000), &[0; 16], 1);
@@ -148,19 +147,13 @@ impl GuestMemory {
         self.write(address, value.as_slice())
     }
 
-    /// Loads an aligned integer atomically, as a driver in the guest stores it.
+    /// Loads an aligned integer atomically, as a driver in the guest stores it: what the driver wrote before
+    /// it is seen afterwards ([`Ordering::Acquire`]).
     ///
     /// # Errors
     /// [`MemoryError`]. Memory without a descriptor is read by message, which is no more atomic than
     /// its client makes it.
-    ///
-    /// # Panics
-    /// `order` is not one for loads: [`Ordering::Release`] or [`Ordering::AcqRel`].
-    pub fn load<T: AtomicAccess>(
-        &self,
-        address: GuestAddress,
-        order: Ordering,
-    ) -> Result<T, MemoryError> {
+    pub fn load<T: AtomicAccess>(&self, address: GuestAddress) -> Result<T, MemoryError> {
         let map = self.shared.map.read();
         let Some((mapping, offset)) = mapped_atomic(&map, address, size_of::<T>(), DmaFlags::READ)?
         else {
@@ -169,23 +162,19 @@ impl GuestMemory {
         };
         mapping
             .slice(offset, size_of::<T>())
-            .and_then(|slice| slice.load(0, order).ok())
+            .and_then(|slice| slice.load(0, Ordering::Acquire).ok())
             .ok_or(MemoryError::Misaligned(address))
     }
 
-    /// Stores an aligned integer atomically; with [`Ordering::Release`] a driver that sees it also sees
-    /// what was written before.
+    /// Stores an aligned integer atomically: a driver that sees it also sees what was written before
+    /// ([`Ordering::Release`]).
     ///
     /// # Errors
     /// [`MemoryError`].
-    ///
-    /// # Panics
-    /// `order` is not one for stores: [`Ordering::Acquire`] or [`Ordering::AcqRel`].
     pub fn store<T: AtomicAccess>(
         &self,
         address: GuestAddress,
         value: T,
-        order: Ordering,
     ) -> Result<(), MemoryError> {
         let map = self.shared.map.read();
         let Some((mapping, offset)) =
@@ -196,7 +185,7 @@ impl GuestMemory {
         };
         mapping
             .slice(offset, size_of::<T>())
-            .and_then(|slice| slice.store(value, 0, order).ok())
+            .and_then(|slice| slice.store(value, 0, Ordering::Release).ok())
             .ok_or(MemoryError::Misaligned(address))
     }
 
