@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use hdv_qemu::cache::Cache;
+use hdv_qemu::guest::Scratch;
 
 use super::Failure;
 use super::steps::succeed;
@@ -16,12 +17,15 @@ const MEMORY_LIMIT_MIB: u32 = 512;
 
 pub(super) fn run(seconds: u32) -> Result<(), Failure> {
     let program = installed()?;
+    // libFuzzer ends a process without its destructors: what they would remove goes with this.
+    let scratch = Scratch::new()?;
     for target in targets()? {
         let mut command = Command::new(&program);
         command
             .current_dir(workspace())
             // The sanitizers are unstable options; the stable compiler has them all the same.
             .env("RUSTC_BOOTSTRAP", "1")
+            .env("TMPDIR", scratch.path())
             .args(["fuzz", "run", "--fuzz-dir", "fuzz", &target, "--"])
             .arg(format!("-max_total_time={seconds}"))
             .arg(format!("-rss_limit_mb={MEMORY_LIMIT_MIB}"));
