@@ -3,12 +3,26 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use hdv_vfio_user::Errno;
 use hdv_vfio_user::client::{Client, ClientError};
 use support::*;
+
+/// A client's socket, to write to past the client.
+fn raw_of(client: &Client) -> UnixStream {
+    UnixStream::from(client.as_fd().try_clone_to_owned().unwrap())
+}
+
+/// A REGION_READ message for all of config space.
+fn read_of_config_space() -> Vec<u8> {
+    [0x0009_0001_u32, 32, 0, 0, 0, 0, CONFIG, 4096]
+        .iter()
+        .flat_map(|word| word.to_le_bytes())
+        .collect()
+}
 
 /// Names the socket for [`helper_client`].
 const SOCKET: &str = "HDV_TEST_SOCKET";
@@ -22,7 +36,7 @@ fn helper_client() {
     let mut client = connect(socket.as_ref());
     enable(&mut client);
     let file = memfd(0x10_0000);
-    let file = Some((std::os::fd::AsFd::as_fd(&file), 0));
+    let file = Some((file.as_fd(), 0));
     client.dma_map(0, 0x10_0000, READ_WRITE, file).unwrap();
     let _events = connect_vectors(&mut client, hdv_vfio_user::vfio::irq::MSIX, 0, 4);
     println!("\nin use");
@@ -187,11 +201,7 @@ fn garbage_costs_its_connection_only() {
     // Within a session.
     let mut client = served.connect();
     client.device_info().unwrap();
-    let mut raw = UnixStream::from(
-        std::os::fd::AsFd::as_fd(&client)
-            .try_clone_to_owned()
-            .unwrap(),
-    );
+    let mut raw = raw_of(&client);
     let _ = raw.write_all(&[0xff; 4096]);
     wait_for("end", || !served.connected());
     served.connect().device_info().unwrap();
@@ -201,17 +211,10 @@ fn garbage_costs_its_connection_only() {
 fn a_client_that_never_reads_is_got_rid_of() {
     let served = serve(Recorder::default());
     let client = served.connect();
-    let mut raw = UnixStream::from(
-        std::os::fd::AsFd::as_fd(&client)
-            .try_clone_to_owned()
-            .unwrap(),
-    );
+    let mut raw = raw_of(&client);
     raw.set_nonblocking(true).unwrap();
-    // REGION_READ of all of config space, until nothing more is taken.
-    let mut message = Vec::new();
-    for word in [0x0009_0001_u32, 32, 0, 0, 0, 0, CONFIG, 4096] {
-        message.extend(word.to_le_bytes());
-    }
+    // Until nothing more is taken.
+    let message = read_of_config_space();
     let mut refused = 0;
     while refused < 100 {
         if raw.write(&message).is_ok_and(|sent| sent == message.len()) {
@@ -235,16 +238,9 @@ fn a_client_that_never_reads_and_goes_makes_room() {
     let served = serve(Recorder::default());
     for _ in 0..5 {
         let client = served.connect();
-        let mut raw = UnixStream::from(
-            std::os::fd::AsFd::as_fd(&client)
-                .try_clone_to_owned()
-                .unwrap(),
-        );
+        let mut raw = raw_of(&client);
         raw.set_nonblocking(true).unwrap();
-        let mut message = Vec::new();
-        for word in [0x0009_0001_u32, 32, 0, 0, 0, 0, CONFIG, 4096] {
-            message.extend(word.to_le_bytes());
-        }
+        let message = read_of_config_space();
         while raw.write(&message).is_ok() {}
         drop((client, raw));
         served.connect().device_info().unwrap();

@@ -113,10 +113,11 @@ impl<T: Send + Sync> Published<T> {
             let epoch = self.epoch.increment();
             wait_until(|| self.readers[epoch & 1].load() == 0, help);
         }
-        // SAFETY: `old` came from `Box::into_raw`, was current until the swap above, which only
-        // one writer at a time makes. A reader that loaded it had announced it, or raised its
-        // counter, before the swap; each place has been without it and each counter zero since,
-        // so every such reader is gone.
+        // A reader that loaded `old` had announced it, or raised its counter, before the swap; each
+        // place has been without it and each counter zero since, so every such reader is gone.
+        //
+        // SAFETY: `old` came from `Box::into_raw` and was current until the swap above, which
+        // only one writer at a time makes; nobody reads it any more.
         drop(unsafe { Box::from_raw(old) });
         Ok(result)
     }
