@@ -10,6 +10,7 @@ use hdv_pci::ConfigSpace;
 use crate::access::BarAccess;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
+use crate::mmio::Mmio;
 
 /// What a device gets when it is powered on. Clones of the handles may go to threads of the
 /// device's own.
@@ -19,6 +20,8 @@ pub struct DeviceContext {
     pub memory: GuestMemory,
     /// The device's interrupt vectors.
     pub interrupts: Interrupts,
+    /// Doorbells and sections in the device's BARs.
+    pub mmio: Mmio,
 }
 
 /// Why a device could not do what was asked of it.
@@ -140,6 +143,16 @@ pub trait PciDevice: Send {
     /// The device is not attached; nothing but `teardown` follows.
     fn initialize(&mut self, context: DeviceContext) -> Result<(), DeviceError> {
         let _ = context;
+        Ok(())
+    }
+
+    /// The strings of the VM's configuration for this device; once, after
+    /// [`initialize`](Self::initialize), also when there are none.
+    ///
+    /// # Errors
+    /// The device is not attached; nothing but `teardown` follows.
+    fn set_configuration(&mut self, values: &[String]) -> Result<(), DeviceError> {
+        let _ = values;
         Ok(())
     }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use hdv_control::BindError;
 use hdv_pci::ConfigError;
+use uuid::Uuid;
 
 use crate::device::DeviceError;
 
@@ -45,6 +47,21 @@ pub enum HostError {
     /// There is no such device on this host.
     #[error("there is no device {0} on this host")]
     NoSuchDevice(DeviceId),
+    /// There is no such compute system.
+    #[error("there is no compute system at {}: {_1}", .0.display())]
+    NoSuchSystem(PathBuf, String),
+    /// The instance id is in use.
+    #[error("device instance {0} exists already: every device of a system needs an id of its own")]
+    InstanceExists(Uuid),
+    /// A host attaches to one system, once.
+    #[error("the device host is attached to a system already")]
+    AlreadyAttached,
+    /// Waiting for a call to end inside that call.
+    #[error(
+        "this would wait for a call into a device of this host, and was asked for from inside \
+         one: do it from another thread"
+    )]
+    InsideCall,
 }
 
 impl HostError {

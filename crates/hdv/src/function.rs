@@ -6,6 +6,7 @@ use hdv_pci::{BarIndex, Identity};
 use crate::device::DeviceError;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
+use crate::mmio::Mmio;
 
 /// How much a reset takes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +23,10 @@ pub enum ResetScope {
 /// Calls never overlap. Offsets and lengths have been checked: an access lies in the BAR or
 /// in the 4096 bytes of config space.
 pub trait Function: Send {
-    /// Who it is.
+    /// Who it is. Fixed from power-on.
     fn identity(&self) -> Identity;
 
-    /// Size of a BAR in bytes; 0 if there is none. Fixed while a client is connected.
+    /// Size of a BAR in bytes; 0 if there is none. Fixed from power-on.
     fn bar_size(&self, bar: BarIndex) -> u64;
 
     /// The guest memory it uses; filled by the transport.
@@ -34,11 +35,16 @@ pub trait Function: Send {
     /// The interrupts it signals; connected by the transport.
     fn interrupts(&self) -> &Interrupts;
 
-    /// Powered on: once, before anything else but the questions above.
+    /// Its doorbells and sections. The function says how large its BARs are as soon as it knows
+    /// ([`Mmio::set_layout`]).
+    fn mmio(&self) -> &Mmio;
+
+    /// Powered on: once, before anything else but [`Function::memory`], [`Function::interrupts`]
+    /// and [`Function::mmio`]. `configuration` are the strings of the VM's configuration.
     ///
     /// # Errors
     /// The device's own; only [`Function::teardown`] follows.
-    fn power_on(&mut self) -> Result<(), DeviceError>;
+    fn power_on(&mut self, configuration: &[String]) -> Result<(), DeviceError>;
 
     /// Virtual processors are about to run.
     ///
@@ -63,6 +69,9 @@ pub trait Function: Send {
 
     /// Writes a BAR; any length and alignment.
     fn bar_write(&mut self, bar: BarIndex, offset: u64, data: &[u8]);
+
+    /// The client has connected or disconnected interrupt vectors.
+    fn interrupts_changed(&mut self) {}
 
     /// Resets it. Guest memory and the receivers of interrupts stay: they are the client's.
     fn reset(&mut self, scope: ResetScope);

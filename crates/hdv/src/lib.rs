@@ -35,19 +35,24 @@
 //! Section numbers are those of the PCI Express Base Specification, revision 5.0.
 
 mod access;
+mod callbacks;
+mod calls;
 mod device;
 mod error;
 mod function;
 mod host;
 mod interrupts;
 mod memory;
+mod mmio;
 mod pci_function;
 mod slot;
 mod sync;
+mod system;
 mod test_bench;
 mod vfio_user;
 
 pub use access::BarAccess;
+pub use callbacks::{Details, DeviceCallbacks, PnpId, callback_function};
 pub use device::{DeviceContext, DeviceError, PciDevice};
 pub use error::{DeviceId, HostError};
 pub use function::{Function, ResetScope};
@@ -60,11 +65,15 @@ pub use hdv_pci::{
     DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
     VendorSpecific,
 };
-pub use host::{ClientStatus, DeviceHost, DeviceStatus, HostOptions};
+pub use host::{ClientStatus, DeviceHost, DeviceInstance, DeviceStatus, HostOptions};
 pub use interrupts::{Delivery, InterruptKind, Interrupts};
-pub use memory::{GuestMemory, MAX_REGIONS, MemoryError};
+pub use memory::{Aperture, GuestMemory, MAX_REGIONS, MemoryError};
+pub use mmio::{AccessSize, Doorbell, Mmio, MmioError, Section, SectionFlags};
 pub use slot::DeviceState;
+pub use system::{DeviceIds, Place, SocketDirectory, System};
 pub use test_bench::TestBench;
+/// Class and instance ids (GUIDs).
+pub use uuid::Uuid;
 pub use vm_memory::{Address, AtomicAccess, ByteValued, GuestAddress};
 
 /// The README's code blocks are compiled and run.

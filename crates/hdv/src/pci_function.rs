@@ -11,6 +11,7 @@ use crate::error::HostError;
 use crate::function::{Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
+use crate::mmio::Mmio;
 use crate::slot::caught;
 
 /// Bytes of an MSI-X table entry (PCI Express Base Specification, 7.7.2.4).
@@ -56,6 +57,7 @@ pub(crate) struct PciFunction {
     msix: Option<Msix>,
     memory: GuestMemory,
     interrupts: Interrupts,
+    mmio: Mmio,
 }
 
 impl PciFunction {
@@ -84,9 +86,18 @@ impl PciFunction {
                 pending_place: Place::new(view.pba, MSIX_PENDING_BYTES * elements),
             }
         });
+        let mmio = Mmio::new();
+        let tables = msix.iter().flat_map(|msix| {
+            [&msix.table_place, &msix.pending_place].map(|place| (place.bar, place.bytes.clone()))
+        });
+        mmio.set_layout(
+            BarIndex::ALL.map(|bar| config.bar(bar).map_or(0, |bar| bar.size)),
+            tables.collect(),
+        );
         Ok(Self {
             device,
             config,
+            mmio,
             msix,
             memory: GuestMemory::new(),
             interrupts: Interrupts::new(msi_vectors, msix_vectors),
@@ -198,11 +209,17 @@ impl Function for PciFunction {
         &self.interrupts
     }
 
-    fn power_on(&mut self) -> Result<(), DeviceError> {
+    fn mmio(&self) -> &Mmio {
+        &self.mmio
+    }
+
+    fn power_on(&mut self, configuration: &[String]) -> Result<(), DeviceError> {
         self.device.initialize(DeviceContext {
             memory: self.memory.clone(),
             interrupts: self.interrupts.clone(),
-        })
+            mmio: self.mmio.clone(),
+        })?;
+        self.device.set_configuration(configuration)
     }
 
     fn start(&mut self) -> Result<(), DeviceError> {

@@ -6,17 +6,20 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdv_pci::{BarIndex, Identity};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::access::{self, BarAccess};
+use crate::calls::{Call, HostToken};
 use crate::device::DeviceError;
 use crate::function::{Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
+use crate::mmio::Mmio;
 
 /// A call into a device that takes longer than this is logged: QEMU gives up after five seconds.
 const SLOW_CALL: Duration = Duration::from_secs(1);
@@ -47,13 +50,23 @@ impl DeviceState {
     ];
 }
 
+/// What a function says of itself once it is powered on.
+struct Description {
+    identity: Identity,
+    bar_sizes: [u64; BarIndex::ALL.len()],
+}
+
 /// See the module's documentation.
 pub(crate) struct Slot {
     name: String,
-    identity: Identity,
-    bar_sizes: [u64; BarIndex::ALL.len()],
+    host: HostToken,
+    /// Known from power-on.
+    description: OnceLock<Description>,
     memory: GuestMemory,
     interrupts: Interrupts,
+    mmio: Mmio,
+    /// A client has agreed on a version and has not left.
+    has_client: AtomicBool,
     /// Changed only with `function` locked; read without, since a call into the device may take long.
     state: AtomicU8,
     function: Mutex<Option<Box<dyn Function>>>,
@@ -64,27 +77,32 @@ impl Slot {
     ///
     /// # Errors
     /// It panicked; it has been torn down then.
-    pub(crate) fn new(name: &str, function: Box<dyn Function>) -> Result<Self, DeviceError> {
-        let described = caught(|| {
+    pub(crate) fn new(
+        name: &str,
+        host: HostToken,
+        function: Box<dyn Function>,
+    ) -> Result<Self, DeviceError> {
+        let handles = caught(|| {
             (
-                function.identity(),
-                BarIndex::ALL.map(|bar| function.bar_size(bar)),
                 function.memory().clone(),
                 function.interrupts().clone(),
+                function.mmio().clone(),
             )
         });
-        let Some((identity, bar_sizes, memory, interrupts)) = described else {
-            end(name, function);
+        let Some((memory, interrupts, mmio)) = handles else {
+            end(name, host, function);
             return Err(DeviceError::new(
-                "the device panicked when it was asked what it is",
+                "the device panicked when it was asked for its handles",
             ));
         };
         Ok(Self {
             name: name.to_owned(),
-            identity,
-            bar_sizes,
+            host,
+            description: OnceLock::new(),
             memory,
             interrupts,
+            mmio,
+            has_client: AtomicBool::new(false),
             state: AtomicU8::new(DeviceState::PoweredOff as u8),
             function: Mutex::new(Some(function)),
         })
@@ -94,13 +112,16 @@ impl Slot {
         &self.name
     }
 
-    pub(crate) fn identity(&self) -> Identity {
-        self.identity
+    /// Who it is, once it has been powered on.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        Some(self.description.get()?.identity)
     }
 
     /// Size of a BAR in bytes, 0 if there is none.
     pub(crate) fn bar_size(&self, bar: BarIndex) -> u64 {
-        self.bar_sizes[bar.get()]
+        self.description
+            .get()
+            .map_or(0, |description| description.bar_sizes[bar.get()])
     }
 
     pub(crate) fn memory(&self) -> &GuestMemory {
@@ -109,6 +130,10 @@ impl Slot {
 
     pub(crate) fn interrupts(&self) -> &Interrupts {
         &self.interrupts
+    }
+
+    pub(crate) fn mmio(&self) -> &Mmio {
+        &self.mmio
     }
 
     pub(crate) fn state(&self) -> DeviceState {
@@ -136,7 +161,10 @@ impl Slot {
         }
         let function = function.as_deref_mut()?;
         let begun = coarse_now();
-        let result = caught(|| call(function));
+        let result = {
+            let _call = Call::enter(self.host);
+            caught(|| call(function))
+        };
         let taken = coarse_now().saturating_sub(begun);
         if taken > SLOW_CALL {
             tracing::warn!(
@@ -155,15 +183,50 @@ impl Slot {
         result
     }
 
+    /// Calls into the function on the guest's behalf: not once guest memory is lost, since what the
+    /// device has seen of it is not true any more.
+    fn access<R>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&mut dyn Function) -> R,
+    ) -> Option<R> {
+        let mut function = self.lock();
+        let result = if self.memory.is_lost() {
+            None
+        } else {
+            self.call(&mut function, what, call)
+        };
+        if !self.memory.is_lost() {
+            return result;
+        }
+        if self.state() == DeviceState::Started {
+            tracing::error!(
+                device = self.name,
+                "the VMM's memory file has shrunk: the device is stopped until the VMM leaves"
+            );
+            self.stop_locked(&mut function);
+        }
+        None
+    }
+
     /// Powers the function on.
-    pub(crate) fn power_on(&self) -> Result<(), DeviceError> {
+    pub(crate) fn power_on(&self, configuration: &[String]) -> Result<(), DeviceError> {
         let mut function = self.lock();
         if self.state() != DeviceState::PoweredOff {
             return Ok(());
         }
         let result = self
-            .call(&mut function, "initialize", |function| function.power_on())
-            .unwrap_or_else(|| Err(DeviceError::new("the device panicked in initialize")));
+            .call(&mut function, "initialize", |function| {
+                function.power_on(configuration)?;
+                Ok(Description {
+                    identity: function.identity(),
+                    bar_sizes: BarIndex::ALL.map(|bar| function.bar_size(bar)),
+                })
+            })
+            .unwrap_or_else(|| Err(DeviceError::new("the device panicked in initialize")))
+            .map(|description| {
+                self.description.get_or_init(|| description);
+            });
         self.set_state(match result {
             Ok(()) => DeviceState::Stopped,
             Err(_) => DeviceState::Failed,
@@ -199,11 +262,22 @@ impl Slot {
         }
     }
 
+    pub(crate) fn has_client(&self) -> bool {
+        self.has_client.load(Ordering::SeqCst)
+    }
+
+    /// A client has it from now on.
+    pub(crate) fn client_came(&self) {
+        self.has_client.store(true, Ordering::SeqCst);
+    }
+
     /// Its client left: stopped, without memory or receivers of interrupts, and reset.
     pub(crate) fn client_left(&self) {
         let mut function = self.lock();
         self.stop_locked(&mut function);
+        self.has_client.store(false, Ordering::SeqCst);
         self.memory.clear();
+        self.mmio.client_left();
         self.interrupts.disconnect(InterruptKind::Msi);
         self.interrupts.disconnect(InterruptKind::MsiX);
         self.call(&mut function, "reset", |function| {
@@ -217,20 +291,28 @@ impl Slot {
         self.stop_locked(&mut function);
         if let Some(function) = function.take() {
             // Also one that panicked before: it may have threads to end.
-            end(&self.name, function);
+            end(&self.name, self.host, function);
         }
         self.set_state(DeviceState::Gone);
         self.memory.clear();
+        self.mmio.close();
         self.interrupts.disconnect(InterruptKind::Msi);
         self.interrupts.disconnect(InterruptKind::MsiX);
     }
 
     pub(crate) fn reset(&self, scope: ResetScope) {
-        self.call(&mut self.lock(), "reset", |function| function.reset(scope));
+        self.access("reset", |function| function.reset(scope));
+    }
+
+    /// The client has connected or disconnected interrupt vectors.
+    pub(crate) fn interrupts_changed(&self) {
+        self.access("a change of its interrupts", |function| {
+            function.interrupts_changed();
+        });
     }
 
     pub(crate) fn config_read(&self, offset: u16, data: &mut [u8]) {
-        let done = self.call(&mut self.lock(), "a config space read", |function| {
+        let done = self.access("a config space read", |function| {
             function.config_read(offset, data);
         });
         if done.is_none() {
@@ -239,13 +321,28 @@ impl Slot {
     }
 
     pub(crate) fn config_write(&self, offset: u16, data: &[u8]) {
-        self.call(&mut self.lock(), "a config space write", |function| {
+        self.access("a config space write", |function| {
             function.config_write(offset, data);
         });
     }
 
     pub(crate) fn bar_read(&self, bar: BarIndex, offset: u64, data: &mut [u8]) {
-        let done = self.call(&mut self.lock(), "a register read", |function| {
+        if self.mmio.is_empty() {
+            return self.intercept_read(bar, offset, data);
+        }
+        access::split(offset, data.len(), |offset, range| {
+            let data = &mut data[range];
+            if !self
+                .mmio
+                .read(BarAccess::new(bar, offset, data.len()), data)
+            {
+                self.intercept_read(bar, offset, data);
+            }
+        });
+    }
+
+    fn intercept_read(&self, bar: BarIndex, offset: u64, data: &mut [u8]) {
+        let done = self.access("a register read", |function| {
             function.bar_read(bar, offset, data);
         });
         if done.is_none() {
@@ -254,7 +351,22 @@ impl Slot {
     }
 
     pub(crate) fn bar_write(&self, bar: BarIndex, offset: u64, data: &[u8]) {
-        self.call(&mut self.lock(), "a register write", |function| {
+        if self.mmio.is_empty() {
+            return self.intercept_write(bar, offset, data);
+        }
+        access::split(offset, data.len(), |offset, range| {
+            let data = &data[range];
+            if !self
+                .mmio
+                .write(BarAccess::new(bar, offset, data.len()), data)
+            {
+                self.intercept_write(bar, offset, data);
+            }
+        });
+    }
+
+    fn intercept_write(&self, bar: BarIndex, offset: u64, data: &[u8]) {
+        self.access("a register write", |function| {
             function.bar_write(bar, offset, data);
         });
     }
@@ -273,7 +385,8 @@ pub(crate) fn caught<R>(call: impl FnOnce() -> R) -> Option<R> {
 }
 
 /// Tears a function down and drops it.
-fn end(name: &str, mut function: Box<dyn Function>) {
+fn end(name: &str, host: HostToken, mut function: Box<dyn Function>) {
+    let _call = Call::enter(host);
     if caught(|| function.teardown()).is_none() {
         tracing::error!(device = name, "the device panicked in teardown");
     }

@@ -10,6 +10,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::MemfdFlags;
 use vm_memory::{ByteValued, GuestAddress};
 
+use crate::calls::HostToken;
 use crate::device::PciDevice;
 use crate::error::HostError;
 use crate::function::{Function, ResetScope};
@@ -100,8 +101,9 @@ impl TestBench {
     /// # Errors
     /// The function's own.
     pub fn with_function(function: Box<dyn Function>) -> Result<Self, HostError> {
-        let slot = Slot::new("test bench", function)?;
-        slot.power_on()?;
+        let slot = Slot::new("test bench", HostToken::new(), function)?;
+        slot.power_on(&[])?;
+        slot.client_came();
         slot.start()?;
         Ok(Self {
             slot,

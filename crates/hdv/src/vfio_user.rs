@@ -101,6 +101,7 @@ impl Backend for SessionBackend {
 
     fn connected(&mut self, peer: &Peer) {
         self.slot.memory().set_peer(peer.clone());
+        self.slot.client_came();
     }
 
     fn first_use(&mut self) -> Result<(), Errno> {
@@ -172,6 +173,7 @@ impl Backend for SessionBackend {
                         .collect::<Result<_, _>>()?
                 };
                 interrupts.connect(kind, start, events);
+                self.slot.interrupts_changed();
             }
             // Telling a client of masks through eventfds: nobody asks for it.
             IrqData::EventFds(_) => return Err(Errno::NOTSUP),
@@ -182,6 +184,7 @@ impl Backend for SessionBackend {
     fn disable_irqs(&mut self, index: u32) -> Result<(), Errno> {
         if let Some(kind) = kind_of(index) {
             self.slot.interrupts().disconnect(kind);
+            self.slot.interrupts_changed();
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::error::DeviceId;
 use crate::slot::Slot;
+use crate::system::DeviceIds;
 
 /// A client that has the device.
 pub(super) struct Connected {
@@ -55,6 +56,7 @@ pub(super) enum Answer {
 /// See the module's documentation.
 pub(super) struct Endpoint {
     id: DeviceId,
+    ids: Option<DeviceIds>,
     slot: Arc<Slot>,
     path: PathBuf,
     /// `None` once the device was removed.
@@ -65,12 +67,14 @@ pub(super) struct Endpoint {
 impl Endpoint {
     pub(super) fn new(
         id: DeviceId,
+        ids: Option<DeviceIds>,
         slot: Arc<Slot>,
         listener: UnixListener,
         claim: SocketClaim,
     ) -> Self {
         Self {
             id,
+            ids,
             slot,
             path: claim.path().to_owned(),
             listener: Mutex::new(Some((Arc::new(listener), claim))),
@@ -80,6 +84,11 @@ impl Endpoint {
 
     pub(super) fn id(&self) -> DeviceId {
         self.id
+    }
+
+    /// The ids of a device instance; a device served on a socket of its own choice has none.
+    pub(super) fn ids(&self) -> Option<DeviceIds> {
+        self.ids
     }
 
     pub(super) fn slot(&self) -> &Arc<Slot> {

