@@ -56,6 +56,9 @@ pub enum HostError {
     /// A host attaches to one system, once.
     #[error("the device host is attached to a system already")]
     AlreadyAttached,
+    /// The host has been shut down.
+    #[error("the device host has been torn down")]
+    Closed,
     /// Waiting for a call to end inside that call.
     #[error(
         "this would wait for a call into a device of this host, and was asked for from inside \

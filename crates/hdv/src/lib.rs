@@ -69,6 +69,7 @@ pub use host::{ClientStatus, DeviceHost, DeviceInstance, DeviceStatus, HostOptio
 pub use interrupts::{Delivery, InterruptKind, Interrupts};
 pub use memory::{Aperture, GuestMemory, MAX_REGIONS, MemoryError};
 pub use mmio::{AccessSize, Doorbell, Mmio, MmioError, Section, SectionFlags};
+pub use pci_function::pci_function;
 pub use slot::DeviceState;
 pub use system::{DeviceIds, Place, SocketDirectory, System};
 pub use test_bench::TestBench;

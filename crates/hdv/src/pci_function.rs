@@ -50,6 +50,14 @@ impl Place {
     }
 }
 
+/// A function made of a [`PciDevice`], for [`DeviceHost::create_device`](crate::DeviceHost::create_device).
+///
+/// # Errors
+/// A wrong declaration, or a device that panicked; it has been torn down then.
+pub fn pci_function(device: Box<dyn PciDevice>) -> Result<Box<dyn Function>, HostError> {
+    Ok(Box::new(PciFunction::new(device)?))
+}
+
 /// See the module's documentation.
 pub(crate) struct PciFunction {
     device: Box<dyn PciDevice>,

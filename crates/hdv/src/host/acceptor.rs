@@ -106,7 +106,6 @@ impl Acceptor {
             return false;
         }
         self.shared.wake.clear();
-        self.shared.sessions().retain(|session| !session.finished());
         let pending = std::mem::take(&mut self.pending);
         for (index, pending) in pending.into_iter().enumerate() {
             let ready = ready.get(1 + index).copied().unwrap_or(false);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdv_control::SocketClaim;
-use hdv_vfio_user::server::{Closer, Statistics};
+use hdv_vfio_user::server::Statistics;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::error::DeviceId;
@@ -18,8 +18,6 @@ pub(super) struct Connected {
     /// A duplicate of its socket, to see whether it is still there.
     pub(super) socket: OwnedFd,
     pub(super) pid: Option<i32>,
-    /// Ends its session.
-    pub(super) closer: Closer,
     pub(super) statistics: Arc<Statistics>,
 }
 
@@ -114,13 +112,6 @@ impl Endpoint {
         self.occupancy
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends the session of the client that has the device, if one has.
-    pub(super) fn disconnect(&self) {
-        if let Occupancy::Taken(connected) = &*self.occupancy() {
-            connected.closer.close();
-        }
     }
 
     /// What a client that asks now gets. Only the accepting thread asks, so the answer holds until it

@@ -4,8 +4,11 @@
 //! sockets, VERSION) and `session` (one connected client).
 
 mod acceptor;
+mod control;
 mod endpoint;
 mod instance;
+mod instances;
+mod options;
 mod session;
 mod status;
 
@@ -14,9 +17,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use hdv_control::{ControlServer, Registry, RuntimeDirectory, SocketClaim};
+use hdv_control::{ControlServer, SocketClaim};
 
 use crate::calls::{self, HostToken};
 use crate::device::PciDevice;
@@ -24,48 +26,14 @@ use crate::error::{DeviceId, HostError};
 use crate::function::Function;
 use crate::pci_function::PciFunction;
 use crate::slot::Slot;
-use crate::system::{DeviceIds, System};
+use crate::system::DeviceIds;
 
 use acceptor::Wake;
 use endpoint::Endpoint;
 pub use instance::DeviceInstance;
+use instances::Instances;
+pub use options::HostOptions;
 pub use status::{ClientStatus, DeviceStatus};
-
-/// How a host serves its devices.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct HostOptions {
-    /// How long a session looks for the next message before it blocks. It costs a CPU for that long
-    /// after each message and saves the wake-up, most of an access's time on two CPUs.
-    pub poll: Option<Duration>,
-    /// Answer on a control socket in the user's runtime directory, so that `hdv ls` finds this host.
-    pub control: bool,
-}
-
-impl HostOptions {
-    /// Blocking, with a control socket.
-    #[must_use]
-    pub fn new() -> Self {
-        Self {
-            poll: None,
-            control: true,
-        }
-    }
-
-    /// Sets [`HostOptions::poll`].
-    #[must_use]
-    pub fn poll(mut self, poll: Option<Duration>) -> Self {
-        self.poll = poll;
-        self
-    }
-
-    /// Sets [`HostOptions::control`].
-    #[must_use]
-    pub fn control(mut self, control: bool) -> Self {
-        self.control = control;
-        self
-    }
-}
 
 /// What the host's threads share.
 struct Shared {
@@ -73,19 +41,8 @@ struct Shared {
     token: HostToken,
     endpoints: Mutex<Vec<Arc<Endpoint>>>,
     instances: Mutex<Instances>,
-    /// Threads of sessions that may still run, also those of removed devices.
-    sessions: Mutex<Vec<session::Running>>,
     wake: Wake,
     next_id: AtomicU64,
-}
-
-/// Device instances and the system they are for.
-#[derive(Default)]
-struct Instances {
-    system: Option<Arc<dyn System>>,
-    all: Vec<DeviceInstance>,
-    /// Announced before there was a system.
-    waiting: Vec<DeviceId>,
 }
 
 impl Shared {
@@ -100,22 +57,18 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn sessions(&self) -> MutexGuard<'_, Vec<session::Running>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Serves devices on Unix sockets to vfio-user clients.
 ///
 /// One client at a time has a device; a further one is refused with `EBUSY`. A client that leaves,
 /// in whatever way, leaves a reset device for the next. Dropping the host stops and tears down
-/// every device and removes the sockets.
+/// every device and removes the sockets ([`DeviceHost::close`]).
 ///
 /// Must not be dropped from inside a call into one of its own devices ([`DeviceHost::inside_call`]).
 pub struct DeviceHost {
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    acceptor: Mutex<Option<JoinHandle<()>>>,
     control: Option<ControlServer>,
 }
 
@@ -132,12 +85,11 @@ impl DeviceHost {
             token: HostToken::new(),
             endpoints: Mutex::default(),
             instances: Mutex::default(),
-            sessions: Mutex::default(),
             wake,
             next_id: AtomicU64::new(1),
         });
         let control = if control {
-            Some(start_control(&shared)?)
+            Some(control::start(&shared)?)
         } else {
             None
         };
@@ -145,7 +97,7 @@ impl DeviceHost {
             .map_err(|e| HostError::system("starting the accepting thread", e))?;
         Ok(Self {
             shared,
-            acceptor: Some(acceptor),
+            acceptor: Mutex::new(Some(acceptor)),
             control,
         })
     }
@@ -220,104 +172,13 @@ impl DeviceHost {
         }
         let endpoint = Arc::new(Endpoint::new(id, ids, slot, listener, claim));
         self.shared.endpoints().push(endpoint);
+        if self.shared.instances().is_closed() {
+            // Whoever closed the host may have been here before us.
+            self.stop_serving(id);
+            return Err(HostError::Closed);
+        }
         self.shared.wake.wake();
         Ok(())
-    }
-
-    /// Attaches the host to a system, which every device instance announced before gets into now.
-    ///
-    /// # Errors
-    /// [`HostError::AlreadyAttached`], or the first error of a device that was waiting; that one
-    /// is torn down, the host is attached all the same.
-    pub fn attach(&self, system: Arc<dyn System>) -> Result<(), HostError> {
-        let waiting = {
-            let mut instances = self.shared.instances();
-            if instances.system.is_some() {
-                return Err(HostError::AlreadyAttached);
-            }
-            instances.system = Some(system);
-            std::mem::take(&mut instances.waiting)
-        };
-        let results: Vec<_> = waiting.into_iter().map(|id| self.announce(id)).collect();
-        results.into_iter().collect()
-    }
-
-    /// Creates a device instance. Nothing of it is called before it is announced.
-    ///
-    /// # Errors
-    /// [`HostError::InstanceExists`], or a function that panicked; it is torn down then.
-    pub fn create_device(
-        &self,
-        ids: DeviceIds,
-        function: Box<dyn Function>,
-    ) -> Result<DeviceInstance, HostError> {
-        let name = ids.instance_id.to_string();
-        // Dropping the slot on the way out tears the device down.
-        let slot = Arc::new(Slot::new(&name, self.shared.token, function)?);
-        let instance = DeviceInstance {
-            id: self.next_id(),
-            ids,
-            slot,
-        };
-        let mut instances = self.shared.instances();
-        let taken = instances
-            .all
-            .iter()
-            .any(|other| other.ids.instance_id == ids.instance_id);
-        if taken {
-            // The device is called outside the lock.
-            drop(instances);
-            return Err(HostError::InstanceExists(ids.instance_id));
-        }
-        instances.all.push(instance.clone());
-        Ok(instance)
-    }
-
-    /// Tells the system of a device instance: on a directory of sockets it is powered on and served. On
-    /// a host that is not attached yet this happens when it is.
-    ///
-    /// # Errors
-    /// The device's own error, unchanged, or a place that cannot be had; the device is torn down then.
-    pub fn announce(&self, id: DeviceId) -> Result<(), HostError> {
-        let (system, instance) = {
-            let mut instances = self.shared.instances();
-            let instance = instances
-                .all
-                .iter()
-                .find(|instance| instance.id == id)
-                .cloned()
-                .ok_or(HostError::NoSuchDevice(id))?;
-            let Some(system) = instances.system.clone() else {
-                instances.waiting.push(id);
-                return Ok(());
-            };
-            (system, instance)
-        };
-        let served = system.place(&instance.ids).and_then(|place| {
-            let ids = Some(instance.ids);
-            self.serve_slot(
-                &place.socket,
-                id,
-                ids,
-                Arc::clone(&instance.slot),
-                &place.configuration,
-            )
-        });
-        if served.is_err() {
-            self.forget(id);
-            instance.slot.remove();
-        }
-        served
-    }
-
-    fn forget(&self, id: DeviceId) -> Option<DeviceInstance> {
-        let mut instances = self.shared.instances();
-        instances.waiting.retain(|&waiting| waiting != id);
-        let index = instances
-            .all
-            .iter()
-            .position(|instance| instance.id == id)?;
-        Some(instances.all.remove(index))
     }
 
     /// Stops a device and tears it down; its socket goes. A VM that uses it keeps a stub: reads are all
@@ -330,21 +191,29 @@ impl DeviceHost {
         if calls::inside(self.shared.token) {
             return Err(HostError::InsideCall);
         }
-        let instance = self.forget(id);
+        let instance = self.shared.instances().take(id);
+        let served = self.stop_serving(id);
+        match instance {
+            Some(instance) => instance.slot.remove(),
+            None if !served => return Err(HostError::NoSuchDevice(id)),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Tears down a device that is served; false if it is not.
+    fn stop_serving(&self, id: DeviceId) -> bool {
         let endpoint = {
             let mut endpoints = self.shared.endpoints();
             let index = endpoints.iter().position(|endpoint| endpoint.id() == id);
             index.map(|index| endpoints.remove(index))
         };
-        match (endpoint, instance) {
-            (Some(endpoint), _) => {
-                self.retire(&endpoint);
-                self.shared.wake.wake();
-            }
-            (None, Some(instance)) => instance.slot.remove(),
-            (None, None) => return Err(HostError::NoSuchDevice(id)),
-        }
-        Ok(())
+        let Some(endpoint) = endpoint else {
+            return false;
+        };
+        self.retire(&endpoint);
+        self.shared.wake.wake();
+        true
     }
 
     /// Whether this thread is inside a call into a device of this host, so that the host can be
@@ -364,15 +233,44 @@ impl DeviceHost {
         endpoint.slot().remove();
     }
 
-    /// The devices, their state and who is connected.
+    /// The ids of all devices, also of instances that are not served yet.
+    #[must_use]
+    pub fn device_ids(&self) -> Vec<DeviceId> {
+        let mut ids: Vec<DeviceId> = self.shared.instances().ids().collect();
+        ids.extend(self.shared.endpoints().iter().map(|endpoint| endpoint.id()));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The devices that are served, their state and who is connected.
     #[must_use]
     pub fn devices(&self) -> Vec<DeviceStatus> {
         status::devices(&self.shared)
     }
 
-    fn shut_down(&mut self) {
+    /// Tears down every device; no new one comes. As for [`DeviceHost::remove`], VMs keep stubs for as
+    /// long as this process lives. A second time does nothing.
+    ///
+    /// # Errors
+    /// This thread is inside a call into a device of this host.
+    pub fn close(&self) -> Result<(), HostError> {
+        if calls::inside(self.shared.token) {
+            return Err(HostError::InsideCall);
+        }
+        self.shut_down();
+        Ok(())
+    }
+
+    fn shut_down(&self) {
+        let instances = self.shared.instances().close();
         self.shared.wake.stop();
-        if let Some(acceptor) = self.acceptor.take() {
+        let acceptor = self
+            .acceptor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(acceptor) = acceptor {
             // It catches what devices do; a panic of its own has been printed already.
             let _ = acceptor.join();
         }
@@ -380,13 +278,8 @@ impl DeviceHost {
         for endpoint in &endpoints {
             self.retire(endpoint);
         }
-        let instances = std::mem::take(&mut self.shared.instances().all);
         for instance in instances {
             instance.slot.remove();
-        }
-        let sessions = std::mem::take(&mut *self.shared.sessions());
-        for session in sessions {
-            session.end();
         }
     }
 }
@@ -403,26 +296,4 @@ impl fmt::Debug for DeviceHost {
             .field("devices", &self.devices())
             .finish_non_exhaustive()
     }
-}
-
-/// Opens the control socket, with the commands of this crate.
-fn start_control(shared: &Arc<Shared>) -> Result<ControlServer, HostError> {
-    fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
-        HostError::Control(Box::new(error))
-    }
-    let registry = Registry::new();
-    // Not an owner: the server lives in the host that owns `shared`.
-    let weak = Arc::downgrade(shared);
-    registry
-        .register("list", move |_| {
-            let devices = weak
-                .upgrade()
-                .map(|shared| status::devices(&shared))
-                .unwrap_or_default();
-            serde_json::to_value(devices)
-                .map_err(|error| hdv_control::ControlError::internal(error.to_string()))
-        })
-        .map_err(failed)?;
-    let directory = RuntimeDirectory::locate().map_err(failed)?;
-    ControlServer::start(&directory, registry).map_err(failed)
 }

@@ -3,33 +3,12 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use hdv_vfio_user::server::Session;
 
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
 use crate::vfio_user::SessionBackend;
-
-/// A session's thread. It keeps nothing of the connection, so that a client that left holds no
-/// descriptor of ours.
-pub(super) struct Running {
-    endpoint: Arc<Endpoint>,
-    thread: JoinHandle<()>,
-}
-
-impl Running {
-    pub(super) fn finished(&self) -> bool {
-        self.thread.is_finished()
-    }
-
-    /// Disconnects the client and waits until its traces are gone.
-    pub(super) fn end(self) {
-        self.endpoint.disconnect();
-        // What a device does is caught in its slot; another panic has been printed already.
-        let _ = self.thread.join();
-    }
-}
 
 /// Gives `endpoint`'s device to the client of `session`.
 pub(super) fn start(
@@ -42,22 +21,18 @@ pub(super) fn start(
     *endpoint.occupancy() = Occupancy::Taken(Connected {
         socket,
         pid,
-        closer: session.closer(),
         statistics: session.statistics(),
     });
     // A thread's name holds no NUL, which a device's may.
     let name = format!("hdv-{}", endpoint.slot().name().replace('\0', ""));
-    let thread = std::thread::Builder::new()
+    // Nobody waits for it: when its device is gone it serves a stub, for as long as its client stays.
+    std::thread::Builder::new()
         .name(name)
         .spawn({
             let (shared, endpoint) = (Arc::clone(shared), Arc::clone(endpoint));
             move || run(&shared, &endpoint, session)
         })
         .inspect_err(|_| *endpoint.occupancy() = Occupancy::Free)?;
-    shared.sessions().push(Running {
-        endpoint: Arc::clone(endpoint),
-        thread,
-    });
     Ok(())
 }
 
