@@ -8,6 +8,7 @@
 //! Nothing here knows how a device is emulated.
 
 pub mod checks;
+pub mod families;
 pub mod init;
 pub mod outside;
 pub mod platform;

@@ -1,21 +1,23 @@
 //! The program outside a guest: the same checks over vfio-user connections.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::checks::{self, Check, Settings};
+use crate::checks::{self, Check, Selection, Settings};
+use crate::families::Family;
 use crate::init::{live, system};
+use crate::platform::BarAccess;
 use crate::platform::vfio_user::VfioUser;
 use crate::report::{Line, Outcome};
 
 /// How the program is used outside a guest.
 pub const USAGE: &str = "\
-Checks sensors served over vfio-user, as the guest's first process does inside a guest.
+Checks devices served over vfio-user, as the guest's first process does inside a guest.
 
 usage: openhdv-guest --socket PATH [--socket PATH]... [OPTION]... [CHECK]...
 
-  --socket PATH       a socket that serves a sensor; two for the check two-sensors
+  --socket PATH       a socket that serves a device; two sensors for the check two-sensors
   --source KIND       what they measure: sine (values are checked) or any
   --samples N         samples of the check ring-samples (default 1000000)
   --period US         microseconds between samples there, to begin with (default 5)
@@ -23,14 +25,14 @@ usage: openhdv-guest --socket PATH [--socket PATH]... [OPTION]... [CHECK]...
   --live-period US    microseconds between samples then (default 250000)
   --help              print this
 
-checks (default: all, two-sensors only with two sockets): ";
+checks (default: all of the devices that are there): ";
 
 /// What the command line asks for.
 #[derive(Debug)]
 struct Arguments {
     sockets: Vec<PathBuf>,
     settings: Settings,
-    checks: Vec<Check>,
+    checks: Selection,
     live: Option<Duration>,
     live_period: u32,
 }
@@ -38,7 +40,7 @@ struct Arguments {
 /// The usage text with the names of the checks.
 #[must_use]
 pub fn usage() -> String {
-    let names: Vec<_> = Check::ALL.iter().map(|check| check.name()).collect();
+    let names: Vec<_> = Selection::known().collect();
     format!("{USAGE}{}\n", names.join(" "))
 }
 
@@ -64,10 +66,11 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
     let mut arguments = Arguments {
         sockets: Vec::new(),
         settings: Settings::default(),
-        checks: Vec::new(),
+        checks: Selection::all(),
         live: None,
         live_period: 250_000,
     };
+    let mut checks = Vec::new();
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} wants a value"));
         let mut number = || {
@@ -88,17 +91,14 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             option if option.starts_with('-') => {
                 return Err(format!("{option} is no option"));
             }
-            check => arguments.checks.push(check.parse()?),
+            _ => checks.push(word),
         }
     }
     if arguments.sockets.is_empty() {
-        return Err("which sensor? --socket PATH says".to_owned());
+        return Err("which device? --socket PATH says".to_owned());
     }
-    if arguments.checks.is_empty() {
-        arguments.checks = Check::ALL.to_vec();
-        if arguments.sockets.len() < 2 {
-            arguments.checks.retain(|&check| check != Check::TwoSensors);
-        }
+    if !checks.is_empty() {
+        arguments.checks = Selection::named(checks.iter().map(String::as_str))?;
     }
     Ok(arguments)
 }
@@ -117,47 +117,53 @@ fn run(arguments: &Arguments) -> ExitCode {
         }
     );
     let (mut passed, mut failed) = (0, 0);
-    let mut sink = |outcome: Outcome| {
-        if outcome.ok {
-            passed += 1;
-        } else {
-            failed += 1;
+    let mut sink = |line: Line| {
+        match &line {
+            Line::Check(outcome) if outcome.ok => passed += 1,
+            Line::Check(_) => failed += 1,
+            _ => {}
         }
-        println!("{}", Line::Check(outcome));
+        println!("{line}");
     };
-    let mut devices = Vec::new();
+    let (mut sensors, mut others) = (Vec::new(), Vec::new());
     for socket in &arguments.sockets {
-        match VfioUser::connect(socket) {
-            Ok(device) => devices.push(device),
-            Err(error) => sink(Outcome {
-                name: "connect".to_owned(),
-                ok: false,
-                detail: error.to_string(),
-                device: socket.display().to_string(),
-                transport: "vfio-user".to_owned(),
-                round: 1,
-            }),
+        let connected =
+            VfioUser::connect(socket).and_then(|device| Ok((device.identity()?, device)));
+        match connected {
+            Ok((identity, device)) => match Family::of(identity) {
+                Some(family) => others.push((family, device)),
+                // A stranger too: the sensor's checks tell what it is instead.
+                None => sensors.push(device),
+            },
+            Err(error) => sink(single("connect", socket, Err(error.to_string()))),
         }
     }
     if let Some(duration) = arguments.live {
-        for device in devices.into_iter().take(1) {
-            let shown = live::show(device, duration, arguments.live_period, &mut |line| {
-                println!("{line}");
-            });
-            sink(Outcome {
-                name: "live".to_owned(),
-                ok: shown.is_ok(),
-                detail: shown.map_or_else(
-                    |error| error.to_string(),
-                    |count| format!("{count} samples read"),
-                ),
-                device: arguments.sockets[0].display().to_string(),
-                transport: "vfio-user".to_owned(),
-                round: 1,
-            });
+        for device in sensors.into_iter().take(1) {
+            let socket = PathBuf::from(device.name());
+            let shown = live::show(device, duration, arguments.live_period, &mut sink);
+            let shown = shown
+                .map(|count| format!("{count} samples read"))
+                .map_err(|error| error.to_string());
+            sink(single("live", &socket, shown));
         }
     } else {
-        checks::run(&arguments.checks, devices, &arguments.settings, &mut sink);
+        let (selection, settings) = (&arguments.checks, &arguments.settings);
+        for (family, device) in &others {
+            family.check(device, selection, settings, &mut sink);
+        }
+        let mut checks = selection.of_sensors();
+        if selection.is_all() {
+            if sensors.len() < 2 {
+                checks.retain(|&check| check != Check::TwoSensors);
+            }
+            if sensors.is_empty() {
+                checks.clear();
+            }
+        }
+        checks::run(&checks, sensors, settings, &mut |outcome| {
+            sink(Line::Check(outcome));
+        });
     }
     let ok = failed == 0 && passed > 0;
     println!(
@@ -179,6 +185,17 @@ fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
+fn single(name: &str, socket: &Path, verdict: Result<String, String>) -> Line {
+    Line::Check(Outcome {
+        name: name.to_owned(),
+        ok: verdict.is_ok(),
+        detail: verdict.unwrap_or_else(|what| what),
+        device: socket.display().to_string(),
+        transport: "vfio-user".to_owned(),
+        round: 1,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,15 +213,15 @@ mod tests {
         assert_eq!(arguments.sockets.len(), 2);
         assert_eq!(arguments.settings.samples, 7);
         assert_eq!(arguments.settings.source, checks::Source::Any);
-        assert_eq!(arguments.checks, [Check::Identity, Check::Registers]);
+        assert_eq!(
+            arguments.checks.of_sensors(),
+            [Check::Identity, Check::Registers]
+        );
     }
 
     #[test]
-    fn two_sensors_want_two_sockets() {
-        let one = parse(words("--socket a")).unwrap();
-        assert!(!one.checks.contains(&Check::TwoSensors));
-        let two = parse(words("--socket a --socket b")).unwrap();
-        assert_eq!(two.checks, Check::ALL);
+    fn every_check_is_made_when_none_is_named() {
+        assert!(parse(words("--socket a")).unwrap().checks.is_all());
     }
 
     #[test]

@@ -51,6 +51,15 @@ pub enum Line {
         /// Thousandths.
         value: i32,
     },
+    /// A small file that a check has made for people to look at.
+    File {
+        /// The device it came from.
+        device: String,
+        /// A file name without directories, with its extension.
+        name: String,
+        /// The contents in base64 (RFC 4648, section 4).
+        base64: String,
+    },
     /// Nothing follows: the guest powers off, or boots once more.
     Done {
         /// Always true.

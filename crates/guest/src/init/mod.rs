@@ -1,4 +1,4 @@
-//! The program as a guest's first process: makes a system, finds the sensors, does what the
+//! The program as a guest's first process: makes a system, finds the devices, does what the
 //! kernel's command line asks for ([`parameters`]), says so on the console and ends the guest.
 //!
 //! With `openhdv.reboot=1` the guest boots once more by itself when the first round is done,
@@ -20,6 +20,7 @@ use hdv_devices::sensor::registers::{DEVICE_ID, VENDOR_ID};
 
 use self::parameters::{Mode, Parameters};
 use crate::checks::{self, Check};
+use crate::families::{Family, Run};
 use crate::platform::Result;
 use crate::platform::sysfs::{self, Sysfs};
 use crate::platform::vfio_pci::VfioPci;
@@ -92,26 +93,89 @@ struct Guest {
 
 impl Guest {
     fn work(self, parameters: &Parameters) {
-        let found = match sysfs::find(VENDOR_ID, DEVICE_ID) {
-            Ok(found) => found,
-            Err(error) => {
-                self.check(outcome("sensors", false, error.to_string()));
-                return;
-            }
+        let sensors = if parameters.sensors_wanted() {
+            self.find(VENDOR_ID, DEVICE_ID, "sensors")
+        } else {
+            Vec::new()
         };
+        let families: Vec<_> = parameters
+            .families()
+            .into_iter()
+            .map(|(family, count)| {
+                let found = self.find(family.vendor, family.device, family.name);
+                (family, count, found)
+            })
+            .collect();
+        let others = families.iter().flat_map(|(_, _, found)| found);
         print(&Line::Start {
             kernel: system::kernel(),
             round: self.round,
-            devices: found.clone(),
+            devices: sensors.iter().chain(others).cloned().collect(),
         });
-        let enough = found.len() >= parameters.sensors;
-        let count = format!("{} found, {} expected", found.len(), parameters.sensors);
-        self.check(outcome("sensors", enough, count));
+        if parameters.sensors_wanted() {
+            self.enough("sensors", sensors.len(), parameters.sensors);
+        }
+        for (family, count, found) in &families {
+            self.enough(family.name, found.len(), *count);
+        }
         for mode in &parameters.modes {
-            match mode {
-                Mode::Sysfs => self.through_sysfs(parameters, &found),
-                Mode::Vfio => self.through_vfio(parameters, &found),
-                Mode::Live => self.live(parameters, &found),
+            if parameters.sensors_wanted() {
+                match mode {
+                    Mode::Sysfs => self.through_sysfs(parameters, &sensors),
+                    Mode::Vfio => self.through_vfio(parameters, &sensors),
+                    Mode::Live => self.live(parameters, &sensors),
+                }
+            }
+            for (family, _, found) in &families {
+                for address in found {
+                    self.of_family(family, *mode, parameters, address);
+                }
+            }
+        }
+    }
+
+    /// The addresses of the functions with these ids.
+    fn find(self, vendor: u16, device: u16, what: &str) -> Vec<String> {
+        sysfs::find(vendor, device).unwrap_or_else(|error| {
+            self.check(outcome(what, false, error.to_string()));
+            Vec::new()
+        })
+    }
+
+    fn enough(self, what: &str, found: usize, expected: usize) {
+        let count = format!("{found} found, {expected} expected");
+        self.check(outcome(what, found >= expected, count));
+    }
+
+    /// The checks of one device that is no sensor.
+    fn of_family(self, family: &Family, mode: Mode, parameters: &Parameters, address: &str) {
+        let (selection, settings) = (&parameters.checks, &parameters.settings);
+        let mut sink = |line| match line {
+            Line::Check(outcome) => self.check(outcome),
+            line => print(&line),
+        };
+        let (transport, opened) = match mode {
+            Mode::Sysfs => {
+                let opened = system::unbind(address).and_then(|()| Sysfs::open(address));
+                let checked = opened.map(|device| {
+                    family.check_bars(&device, selection, settings, &mut sink);
+                });
+                ("sysfs", checked)
+            }
+            Mode::Vfio => {
+                let checked = open(address).map(|device| {
+                    family.check(&device, selection, settings, &mut sink);
+                });
+                (DRIVER, checked)
+            }
+            // Only sensors have something to show as it comes.
+            Mode::Live => return,
+        };
+        if let Err(error) = opened {
+            for check in family.wanted(selection) {
+                if mode == Mode::Vfio || matches!(check.run, Run::Bars(_)) {
+                    self.not_opened(check.name, address, transport, &error);
+                }
             }
         }
     }
@@ -120,12 +184,14 @@ impl Guest {
         for address in found {
             match system::unbind(address).and_then(|()| Sysfs::open(address)) {
                 Ok(device) => checks::run_bar_access(
-                    &parameters.checks,
+                    &parameters.checks.of_sensors(),
                     device,
                     &parameters.settings,
                     &mut |outcome| self.check(outcome),
                 ),
-                Err(error) => self.refused(&parameters.checks, address, "sysfs", &error),
+                Err(error) => {
+                    self.refused(&parameters.checks.of_sensors(), address, "sysfs", &error);
+                }
             }
         }
     }
@@ -139,7 +205,7 @@ impl Guest {
             }
         }
         checks::run(
-            &parameters.checks,
+            &parameters.checks.of_sensors(),
             devices,
             &parameters.settings,
             &mut |outcome| self.check(outcome),
@@ -180,12 +246,22 @@ impl Guest {
     ) {
         for check in selection {
             if transport == DRIVER || Check::BAR_ACCESS.contains(check) {
-                let mut failed = outcome(check.name(), false, error.to_string());
-                address.clone_into(&mut failed.device);
-                transport.clone_into(&mut failed.transport);
-                self.check(failed);
+                self.not_opened(check.name(), address, transport, error);
             }
         }
+    }
+
+    fn not_opened(
+        self,
+        check: &str,
+        address: &str,
+        transport: &str,
+        error: &dyn std::fmt::Display,
+    ) {
+        let mut failed = outcome(check, false, error.to_string());
+        address.clone_into(&mut failed.device);
+        transport.clone_into(&mut failed.transport);
+        self.check(failed);
     }
 
     /// A step that is told only when it fails.

@@ -3,8 +3,9 @@
 //! | parameter | meaning | default |
 //! | --- | --- | --- |
 //! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `live` | `vfio` |
-//! | `openhdv.checks=A,B` | which checks, by name | all |
-//! | `openhdv.sensors=N` | sensors that must be there | 1 |
+//! | `openhdv.devices=A,B` | what to check: `sensor`, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
+//! | `openhdv.checks=A,B` | which checks, by name | all of these devices |
+//! | `openhdv.sensors=N` | sensors that must be there, if they are checked | 1 |
 //! | `openhdv.source=KIND` | what they measure: `sine`, `any` | `sine` |
 //! | `openhdv.samples=N` | samples of the check `ring-samples` | 1000000 |
 //! | `openhdv.samples-of-two=N` | samples of each sensor in `two-sensors` | 100000 |
@@ -18,7 +19,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::checks::{Check, Settings, Source};
+use crate::checks::{Selection, Settings, Source};
+use crate::families::{FAMILIES, Family};
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +46,38 @@ impl FromStr for Mode {
     }
 }
 
+/// A kind of device to check.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// The sensor.
+    Sensor,
+    /// Any other.
+    Family(&'static Family),
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "sensor" {
+            return Ok(Self::Sensor);
+        }
+        Family::named(text).map(Self::Family).ok_or_else(|| {
+            let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+            format!("there are sensor, {}", names.join(", "))
+        })
+    }
+}
+
 /// What the command line asks for.
 #[derive(Clone, Debug)]
 pub struct Parameters {
     /// What to do, in this order.
     pub modes: Vec<Mode>,
+    /// Which devices to check; one that is named twice must be there twice.
+    pub devices: Vec<Kind>,
     /// Which checks.
-    pub checks: Vec<Check>,
+    pub checks: Selection,
     /// Sensors that must be there.
     pub sensors: usize,
     /// What the checks need to know.
@@ -69,7 +96,8 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             modes: vec![Mode::Vfio],
-            checks: Check::ALL.to_vec(),
+            devices: vec![Kind::Sensor],
+            checks: Selection::all(),
             sensors: 1,
             settings: Settings::default(),
             live: Duration::from_secs(10),
@@ -101,10 +129,36 @@ impl Parameters {
         (parameters, wrong)
     }
 
+    /// Whether sensors are to be checked.
+    #[must_use]
+    pub fn sensors_wanted(&self) -> bool {
+        self.devices.iter().any(|kind| matches!(kind, Kind::Sensor))
+    }
+
+    /// The families to check, each once, and how many devices of it must be there.
+    #[must_use]
+    pub fn families(&self) -> Vec<(&'static Family, usize)> {
+        let mut families: Vec<(&'static Family, usize)> = Vec::new();
+        for kind in &self.devices {
+            let Kind::Family(family) = *kind else {
+                continue;
+            };
+            match families
+                .iter_mut()
+                .find(|(known, _)| known.name == family.name)
+            {
+                Some((_, count)) => *count += 1,
+                None => families.push((family, 1)),
+            }
+        }
+        families
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "mode" => self.modes = list(value)?,
-            "checks" => self.checks = list(value)?,
+            "devices" => self.devices = list(value)?,
+            "checks" => self.checks = Selection::named(value.split(','))?,
             "sensors" => self.sensors = one(value)?,
             "source" => self.settings.source = one(value)?,
             "samples" => self.settings.samples = one(value)?,
@@ -143,6 +197,7 @@ impl FromStr for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::Check;
 
     #[test]
     fn every_parameter_is_read_and_others_are_left_alone() {
@@ -154,7 +209,11 @@ mod tests {
         );
         assert_eq!(wrong, [""; 0]);
         assert_eq!(parameters.modes, [Mode::Sysfs, Mode::Vfio, Mode::Live]);
-        assert_eq!(parameters.checks, [Check::Identity, Check::TwoSensors]);
+        assert_eq!(
+            parameters.checks.of_sensors(),
+            [Check::Identity, Check::TwoSensors]
+        );
+        assert!(parameters.sensors_wanted());
         assert_eq!(parameters.sensors, 2);
         assert_eq!(parameters.settings.source, Source::Any);
         assert_eq!(parameters.settings.samples, 5);
@@ -168,11 +227,12 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_told() {
-        let (parameters, wrong) =
-            Parameters::parse("openhdv.mode=fast openhdv.reboot openhdv.checks= openhdv.x=1");
-        assert_eq!(wrong.len(), 4);
+        let (parameters, wrong) = Parameters::parse(
+            "openhdv.mode=fast openhdv.reboot openhdv.checks= openhdv.x=1 openhdv.devices=toaster",
+        );
+        assert_eq!(wrong.len(), 5);
         assert_eq!(parameters.modes, [Mode::Vfio]);
-        assert_eq!(parameters.checks, Check::ALL);
+        assert!(parameters.checks.is_all() && parameters.sensors_wanted());
         assert!(!parameters.reboot);
     }
 }

@@ -208,7 +208,7 @@ impl Plan<'_> {
                     .line(&format!("guest: {device} sample {sequence:>4}: {value:.3}"));
             }
             Line::Check(outcome) => self.report.add_outcome(self.ui, part, outcome),
-            Line::Done { .. } => {}
+            Line::File { .. } | Line::Done { .. } => {}
         }
     }
 
