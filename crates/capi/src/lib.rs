@@ -1,0 +1,1 @@
+//! The HDV functions with the C ABI.
