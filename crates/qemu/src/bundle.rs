@@ -72,6 +72,35 @@ impl Bundle {
         packages: &["pciutils", "pci.ids"],
         dependencies: Dependencies::All,
     };
+
+    /// valgrind, and the C library that checked programs run with: memcheck needs the symbols of the
+    /// very dynamic loader it watches.
+    pub const VALGRIND: Self = Self {
+        name: "valgrind",
+        description: "valgrind and a C library with symbols",
+        suite: "trixie",
+        packages: &["valgrind", "libc6", "libc6-dbg", "libstdc++6"],
+        dependencies: Dependencies::All,
+    };
+
+    /// `pkgconf`, which answers as pkg-config does.
+    pub const PKGCONF: Self = Self {
+        name: "pkgconf",
+        description: "pkgconf, which answers as pkg-config",
+        suite: "trixie",
+        packages: &["pkgconf-bin"],
+        dependencies: Dependencies::All,
+    };
+
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::QEMU,
+        Self::KERNEL_CLOUD,
+        Self::KERNEL_FULL,
+        Self::PCIUTILS,
+        Self::VALGRIND,
+        Self::PKGCONF,
+    ];
 }
 
 /// What was unpacked, as recorded beside it.

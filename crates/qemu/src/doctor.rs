@@ -206,15 +206,7 @@ fn bundles(cache: &Cache) -> Vec<BundleFacts> {
             packages: bundle.packages.iter().map(package).collect(),
         })
     };
-    [
-        Bundle::QEMU,
-        Bundle::KERNEL_CLOUD,
-        Bundle::KERNEL_FULL,
-        Bundle::PCIUTILS,
-    ]
-    .iter()
-    .filter_map(facts)
-    .collect()
+    Bundle::ALL.iter().filter_map(facts).collect()
 }
 
 #[cfg(test)]

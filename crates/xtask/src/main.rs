@@ -1,8 +1,9 @@
-//! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`.
+//! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask install`.
 
 mod bench;
 mod cargo;
 mod demo;
+mod install;
 mod interrupt;
 mod lab;
 mod test;
@@ -29,6 +30,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure what accesses, copies, interrupts and devices cost.
     Bench(bench::Arguments),
+    /// Build the C library and the command and put them under a prefix.
+    Install(install::Arguments),
     /// Run every test, the guest's included.
     Test(test::Arguments),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let ok = match Arguments::parse().task {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Install(arguments) => install::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     };
     if ok {
