@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use hdv_vfio_user::capabilities::Capabilities;
@@ -22,7 +22,7 @@ const REGIONS: u32 = 4;
 const IRQS: u32 = 3;
 
 struct Device {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
 }
 
 fn region_size(index: u32) -> u64 {
@@ -53,9 +53,9 @@ impl Backend for Device {
         }
     }
 
-    fn region_mapping(&self, index: u32) -> Option<RegionMapping<'_>> {
+    fn region_mapping(&self, index: u32) -> Option<RegionMapping> {
         (index == 1).then(|| RegionMapping {
-            file: self.file.as_fd(),
+            file: Arc::clone(&self.file),
             offset: 0x1000,
             areas: vec![SparseArea {
                 offset: 0,
@@ -64,13 +64,13 @@ impl Backend for Device {
         })
     }
 
-    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd<'_>> {
+    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd> {
         assert!(index < REGIONS);
         vec![IoEventFd {
             offset: 0,
             size: 4,
             datamatch: None,
-            event: self.file.as_fd(),
+            event: Arc::clone(&self.file),
         }]
     }
 
@@ -136,6 +136,7 @@ impl Backend for Device {
 
 fuzz_target!(|bytes: &[u8]| {
     let file = rustix::fs::memfd_create("fuzz", rustix::fs::MemfdFlags::CLOEXEC).expect("memfd");
+    let file = Arc::new(file);
     let mut device = Device { file };
     let mut dispatcher =
         Dispatcher::new(&device, &Capabilities::ours(), Arc::default()).expect("few regions");

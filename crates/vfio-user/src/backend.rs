@@ -3,7 +3,8 @@
 //! Nothing here touches a socket or knows the wire format; nothing here knows PCI beyond the
 //! region and interrupt indexes that VFIO fixes for it (those are in [`crate::vfio`]).
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use bitflags::bitflags;
 use rustix::io::Errno;
@@ -73,13 +74,14 @@ pub struct Region {
 }
 
 /// The part of a region that a client may map itself: one file, one offset, areas within.
-#[derive(Debug)]
-pub struct RegionMapping<'a> {
+#[derive(Clone, Debug)]
+pub struct RegionMapping {
     /// The file; the server sends a duplicate of the descriptor.
-    pub file: BorrowedFd<'a>,
+    pub file: Arc<OwnedFd>,
     /// Offset in the file of the region's first byte, in bytes.
     pub offset: u64,
-    /// The areas that may be mapped. Empty means the whole region.
+    /// The areas that may be mapped, at most [`MAX_SPARSE_AREAS`](crate::limits::MAX_SPARSE_AREAS).
+    /// Empty means the whole region.
     pub areas: Vec<SparseArea>,
 }
 
@@ -93,8 +95,8 @@ pub struct SparseArea {
 }
 
 /// One ioeventfd of a region (GET_REGION_IO_FDS).
-#[derive(Debug)]
-pub struct IoEventFd<'a> {
+#[derive(Clone, Debug)]
+pub struct IoEventFd {
     /// Offset in the region, in bytes.
     pub offset: u64,
     /// Size of the access that signals, in bytes; 0 for any.
@@ -102,7 +104,7 @@ pub struct IoEventFd<'a> {
     /// The value that signals; `None` for any.
     pub datamatch: Option<u64>,
     /// The eventfd; the server sends a duplicate of the descriptor.
-    pub event: BorrowedFd<'a>,
+    pub event: Arc<OwnedFd>,
 }
 
 /// One interrupt index (GET_IRQ_INFO).
@@ -182,13 +184,13 @@ pub trait Backend {
     fn region(&self, index: u32) -> Region;
 
     /// What of the region the client may map; asked at each GET_REGION_INFO.
-    fn region_mapping(&self, index: u32) -> Option<RegionMapping<'_>> {
+    fn region_mapping(&self, index: u32) -> Option<RegionMapping> {
         let _ = index;
         None
     }
 
     /// The region's ioeventfds; asked at each GET_REGION_IO_FDS.
-    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd<'_>> {
+    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd> {
         let _ = index;
         Vec::new()
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::wire;
+
 /// Most file descriptors that one message may carry, in either direction. What we announce
 /// as `max_msg_fds`; QEMU refuses a peer that announces more.
 pub const MAX_MESSAGE_FDS: usize = 16;
@@ -34,8 +36,15 @@ pub const MAX_DMA_MAPS: u32 = 65_535;
 /// Granularity of DMA mappings that come with a descriptor, in bytes (`pgsizes`).
 pub const PAGE_SIZE: u64 = 4096;
 
-/// Longest region information that our client accepts, in bytes.
+/// Longest region information, in bytes: what our client accepts and our server sends.
 pub const MAX_REGION_INFO: u32 = 64 * 1024;
+
+/// Most areas of a region that can be mapped: as many as fit [`MAX_REGION_INFO`].
+pub const MAX_SPARSE_AREAS: usize = (MAX_REGION_INFO as usize
+    - size_of::<wire::RegionInfo>()
+    - size_of::<wire::CapabilityHeader>()
+    - size_of::<wire::SparseHeader>())
+    / size_of::<wire::SparseAreaEntry>();
 
 /// How long a DMA_READ or DMA_WRITE of ours waits for its reply. Shorter than the five
 /// seconds after which QEMU gives up on a reply of ours, so that a device that waits here

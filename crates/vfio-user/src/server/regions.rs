@@ -1,6 +1,8 @@
 //! Regions: DEVICE_GET_REGION_INFO, DEVICE_GET_REGION_IO_FDS, REGION_READ, REGION_WRITE,
 //! REGION_WRITE_MULTI.
 
+use std::os::fd::AsFd;
+
 use rustix::io::Errno;
 use zerocopy::IntoBytes;
 
@@ -144,7 +146,7 @@ impl Dispatcher {
             self.reply.set_body(&info);
             return Ok(());
         }
-        self.reply.attach(mapping.file)?;
+        self.reply.attach(mapping.file.as_fd())?;
         if mapping.areas.is_empty() {
             self.reply.set_body(&info);
             return Ok(());
@@ -221,7 +223,7 @@ impl Dispatcher {
             put(&mut rest, entry.as_bytes());
         }
         for event in &events {
-            self.reply.attach(event.event)?;
+            self.reply.attach(event.event.as_fd())?;
         }
         Ok(())
     }

@@ -120,8 +120,8 @@ pub struct TestBackend {
     pub record: Record,
     pub bar0: Vec<u8>,
     pub bar3: Vec<u8>,
-    pub file: OwnedFd,
-    pub events: Vec<OwnedFd>,
+    pub file: Arc<OwnedFd>,
+    pub events: Vec<Arc<OwnedFd>>,
     pub first_use: Result<(), Errno>,
     pub on_write: Option<OnWrite>,
     pub quiet: bool,
@@ -153,8 +153,8 @@ impl TestBackend {
             record: Record::default(),
             bar0: vec![0; BAR0_SIZE],
             bar3: vec![0; BAR3_SIZE],
-            file: memfd(0x10000, 0xb1),
-            events: (0..2).map(|_| eventfd()).collect(),
+            file: Arc::new(memfd(0x10000, 0xb1)),
+            events: (0..2).map(|_| Arc::new(eventfd())).collect(),
             first_use: Ok(()),
             on_write: None,
             quiet: false,
@@ -197,16 +197,16 @@ impl Backend for TestBackend {
         Region { size, flags }
     }
 
-    fn region_mapping(&self, index: u32) -> Option<RegionMapping<'_>> {
+    fn region_mapping(&self, index: u32) -> Option<RegionMapping> {
         let area = |offset, size| SparseArea { offset, size };
         match index {
             vfio::region::BAR1 => Some(RegionMapping {
-                file: self.file.as_fd(),
+                file: Arc::clone(&self.file),
                 offset: BAR1_FILE_OFFSET,
                 areas: vec![area(0, 0x1000), area(0x2000, 0x2000)],
             }),
             vfio::region::BAR2 => Some(RegionMapping {
-                file: self.file.as_fd(),
+                file: Arc::clone(&self.file),
                 offset: 0,
                 areas: Vec::new(),
             }),
@@ -214,7 +214,7 @@ impl Backend for TestBackend {
         }
     }
 
-    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd<'_>> {
+    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd> {
         if index != vfio::region::BAR0 {
             return Vec::new();
         }
@@ -223,13 +223,13 @@ impl Backend for TestBackend {
                 offset: 0x100,
                 size: 4,
                 datamatch: Some(0xdead_beef),
-                event: self.events[0].as_fd(),
+                event: Arc::clone(&self.events[0]),
             },
             IoEventFd {
                 offset: 0x104,
                 size: 0,
                 datamatch: None,
-                event: self.events[1].as_fd(),
+                event: Arc::clone(&self.events[1]),
             },
         ]
     }
