@@ -39,7 +39,7 @@ enum disorder {
 
 HANDLE lab_handle(int descriptor)
 {
-    return (HANDLE)(intptr_t)descriptor;
+    return OPENHDV_HANDLE_FROM_DESCRIPTOR(descriptor);
 }
 
 HRESULT lab_memory_make(struct lab_memory *memory, size_t pages)
@@ -105,14 +105,11 @@ static void leave(struct lab_device *device)
 static HRESULT CALLBACK initialize(void *context)
 {
     struct lab_device *device = enter(context);
-    HRESULT result = S_OK;
     if (device->initialized)
         device->disorder |= INITIALIZED_AGAIN;
     device->initialized = 1;
-    if (device->behaviour->initialize != NULL)
-        result = device->behaviour->initialize(device);
     leave(device);
-    return result;
+    return S_OK;
 }
 
 static void CALLBACK teardown(void *context)
@@ -300,7 +297,9 @@ static int failures;
 static HRESULT checked(const char *what, HRESULT result)
 {
     if (FAILED(result)) {
-        fprintf(stderr, "lab: %s: 0x%08x\n", what, (unsigned)result);
+        char text[512];
+        OpenHdvGetLastErrorText(text, sizeof text);
+        fprintf(stderr, "lab: %s: 0x%08x: %s\n", what, (unsigned)result, text);
         failures++;
     }
     return result;
@@ -311,11 +310,12 @@ static struct {
     pthread_t thread;
     int begun;
     HDV_HOST host;
+    HRESULT result;
 } doom;
 
 static void *tear_down(void *nothing)
 {
-    checked("HdvTeardownDeviceHost, the guest's wish", HdvTeardownDeviceHost(doom.host));
+    doom.result = HdvTeardownDeviceHost(doom.host);
     return nothing;
 }
 
@@ -338,7 +338,7 @@ static HRESULT create(struct lab_device *device, UINT32 index, HDV_HOST host, co
     static const GUID class_id = {0x4f48c1a5, 0, 0x4000, {0x80, 0, 0, 0, 0, 0, 0, 1}};
     /* On the stack: the library copies the table. */
     HDV_PCI_DEVICE_INTERFACE callbacks = {
-        .Version = HDV_PCI_INTERFACE_VERSION_1_NAME,
+        .Version = HdvPciDeviceInterfaceVersion1,
         .Initialize = initialize,
         .Teardown = teardown,
         .SetConfiguration = set_configuration,
@@ -351,6 +351,7 @@ static HRESULT create(struct lab_device *device, UINT32 index, HDV_HOST host, co
         .WriteInterceptedMemory = write_memory,
     };
     GUID id = instance_id(index);
+    char text[OPENHDV_GUID_TEXT_SIZE];
     HRESULT result;
 
     device->behaviour = behaviours[index];
@@ -359,12 +360,11 @@ static HRESULT create(struct lab_device *device, UINT32 index, HDV_HOST host, co
     device->state = calloc(1, device->behaviour->state_bytes + 1);
     if (device->state == NULL)
         return E_OUTOFMEMORY;
-    result = HdvCreateDeviceInstance(host, HDV_DEVICE_TYPE_PCI_NAME, &class_id, &id, &callbacks, device, &device->handle);
+    result = HdvCreateDeviceInstance(host, HdvDeviceTypePCI, &class_id, &id, &callbacks, device,
+                                     &device->handle);
     memset(&callbacks, 0, sizeof callbacks);
-    if (SUCCEEDED(result))
-        printf("device %s %08x-%04x-%04x-%02x%02x-000000000000 %s/%08x-%04x-%04x-%02x%02x-000000000000.sock\n",
-               device->behaviour->name, (unsigned)id.Data1, id.Data2, id.Data3, id.Data4[0], id.Data4[1],
-               directory, (unsigned)id.Data1, id.Data2, id.Data3, id.Data4[0], id.Data4[1]);
+    if (SUCCEEDED(result) && SUCCEEDED(result = OpenHdvFormatGuid(&id, text)))
+        printf("device %s %s %s/%s.sock\n", device->behaviour->name, text, directory, text);
     return result;
 }
 
@@ -401,6 +401,7 @@ int main(int count, char **arguments)
 
     if (doom.begun) {
         pthread_join(doom.thread, NULL);
+        checked("HdvTeardownDeviceHost, as the guest wished", doom.result);
         if (HdvTeardownDeviceHost(doomed_host) != E_HANDLE) {
             fprintf(stderr, "lab: a host that was torn down is still one\n");
             failures++;

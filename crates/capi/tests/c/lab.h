@@ -160,7 +160,6 @@ struct lab_behaviour {
     const char *name;
     UINT32 probed_bars[HDV_PCI_BAR_COUNT];
     size_t state_bytes; /* zeroed memory of the device's own, at `state` */
-    HRESULT (*initialize)(struct lab_device *device);
     HRESULT (*start)(struct lab_device *device);
     void (*teardown)(struct lab_device *device);
     /* Without these two config space reads as zeros. */
@@ -168,10 +167,10 @@ struct lab_behaviour {
     HRESULT (*write_config)(struct lab_device *device, UINT32 offset, UINT32 value);
     UINT32 (*read_register)(struct lab_device *device, UINT64 offset);
     void (*write_register)(struct lab_device *device, UINT64 offset, UINT32 value);
-    /* Accesses that are none to registers: every other BAR, and BAR 0 where `owns` says so. */
+    /* Accesses that are none to registers: every other BAR, and BAR 0 from `registers_end`. */
     HRESULT (*read)(struct lab_device *device, UINT32 bar, UINT64 offset, UINT64 length, UINT64 *value);
     HRESULT (*write)(struct lab_device *device, UINT32 bar, UINT64 offset, UINT64 length, UINT64 value);
-    UINT64 registers_end; /* offset in BAR 0 where registers end; 0 for its whole 4096 bytes */
+    UINT64 registers_end; /* 0 for all of BAR 0 */
 };
 
 struct lab_device {
