@@ -397,7 +397,7 @@ fn end(name: &str, host: HostToken, mut function: Box<dyn Function>) {
 
 /// Time since some moment, a few milliseconds exact: reading the exact clock twice would be a
 /// noticeable part of an access.
-fn coarse_now() -> Duration {
+pub(crate) fn coarse_now() -> Duration {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     // The clock begins at the start of the machine.
     Duration::try_from(now).unwrap_or_default()

@@ -227,6 +227,7 @@ impl TestBench {
             self.vectors.push(event);
         }
         interrupts.connect(kind, 0, given);
+        self.slot.interrupts_changed();
         Ok(())
     }
 

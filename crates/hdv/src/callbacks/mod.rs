@@ -3,7 +3,22 @@
 //!
 //! Function pointers are not here; who has some implements [`DeviceCallbacks`] over them.
 
+mod bars;
+mod capabilities;
+mod config;
+mod device;
+mod dword;
+mod function;
+mod learned;
+mod links;
+mod msi;
+mod msix;
+mod rate_limit;
+mod write_one;
+
 use hdv_pci::BarIndex;
+
+use function::CallbackFunction;
 
 use crate::device::DeviceError;
 use crate::function::Function;
@@ -109,8 +124,15 @@ pub trait DeviceCallbacks: Send {
     ) -> Result<(), DeviceError>;
 }
 
+/// `E_INVALIDARG`: what a declaration that cannot be has as its code.
+const E_INVALIDARG: i32 = 0x8007_0057_u32.cast_signed();
+
+fn invalid(message: impl Into<String>) -> DeviceError {
+    DeviceError::new(message).with_code(E_INVALIDARG)
+}
+
 /// A function made of callbacks, for [`DeviceHost::create_device`](crate::DeviceHost::create_device).
 #[must_use]
-pub fn callback_function(_callbacks: Box<dyn DeviceCallbacks>) -> Box<dyn Function> {
-    unreachable!()
+pub fn callback_function(callbacks: Box<dyn DeviceCallbacks>) -> Box<dyn Function> {
+    Box::new(CallbackFunction::new(callbacks))
 }

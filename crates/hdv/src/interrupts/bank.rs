@@ -2,7 +2,7 @@
 //! interrupt is delivered or stays pending, never lost. What a receiver is, is not known here.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::Delivery;
 use crate::sync::Published;
@@ -30,7 +30,8 @@ pub(super) type Line<R> = Option<Arc<R>>;
 pub(super) struct Bank<R> {
     /// Empty while the kind is disabled, otherwise one element per vector.
     lines: Published<Vec<Line<R>>>,
-    vectors: Box<[AtomicU8]>,
+    /// Set once: a function may learn late how many vectors it has, and has none until then.
+    vectors: OnceLock<Box<[AtomicU8]>>,
     /// Masks every vector, beside the vectors' own masks.
     function_masked: AtomicBool,
     /// The state of a vector without a receiver after a reset.
@@ -38,19 +39,46 @@ pub(super) struct Bank<R> {
 }
 
 impl<R: Receiver> Bank<R> {
-    pub(super) fn new(vectors: u16, reset_state: u8) -> Self {
+    /// Without vectors until [`Bank::declare`].
+    pub(super) fn new(reset_state: u8) -> Self {
         Self {
             lines: Published::new(Vec::new()),
-            vectors: (0..vectors).map(|_| AtomicU8::new(reset_state)).collect(),
+            vectors: OnceLock::new(),
             function_masked: AtomicBool::new(false),
             reset_state,
         }
     }
 
+    /// Says how many vectors the function has. What was said first holds.
+    pub(super) fn declare(&self, vectors: u16) {
+        self.vectors.get_or_init(|| {
+            (0..vectors)
+                .map(|_| AtomicU8::new(self.reset_state))
+                .collect()
+        });
+    }
+
+    fn states(&self) -> &[AtomicU8] {
+        self.vectors.get().map_or(&[], AsRef::as_ref)
+    }
+
     /// Vectors that the function has.
     pub(super) fn vectors(&self) -> u16 {
-        // `new` took a u16.
-        u16::try_from(self.vectors.len()).unwrap_or(u16::MAX)
+        // `declare` took a u16.
+        u16::try_from(self.states().len()).unwrap_or(u16::MAX)
+    }
+
+    /// Whether each vector has a receiver; shorter than the vectors where the rest have none.
+    pub(super) fn connected(&self) -> Vec<bool> {
+        self.lines.read().iter().map(Option::is_some).collect()
+    }
+
+    /// Whether a vector has a receiver.
+    pub(super) fn is_connected(&self, vector: u16) -> bool {
+        self.lines
+            .read()
+            .get(usize::from(vector))
+            .is_some_and(Option::is_some)
     }
 
     /// Vectors that the client has enabled; 0 while the kind is disabled.
@@ -61,7 +89,7 @@ impl<R: Receiver> Bank<R> {
     /// Signals at once, if the vector has a receiver and nothing masks it.
     fn fire(&self, vector: u16) -> bool {
         let index = usize::from(vector);
-        let Some(state) = self.vectors.get(index) else {
+        let Some(state) = self.states().get(index) else {
             return false;
         };
         if state.load() & MASKED != 0 || self.function_masked.load() {
@@ -82,7 +110,7 @@ impl<R: Receiver> Bank<R> {
     /// never put back, or an unmasking in between would find nothing to fire.
     fn flush(&self, vector: u16) {
         let index = usize::from(vector);
-        let Some(state) = self.vectors.get(index) else {
+        let Some(state) = self.states().get(index) else {
             return;
         };
         let lines = self.lines.read();
@@ -98,7 +126,7 @@ impl<R: Receiver> Bank<R> {
         if self.fire(vector) {
             return Delivery::Signalled;
         }
-        let Some(state) = self.vectors.get(usize::from(vector)) else {
+        let Some(state) = self.states().get(usize::from(vector)) else {
             return Delivery::Disabled;
         };
         state.set(PENDING);
@@ -115,7 +143,7 @@ impl<R: Receiver> Bank<R> {
     }
 
     pub(super) fn set_mask(&self, vector: u16, mask: u8, masked: bool) {
-        let Some(state) = self.vectors.get(usize::from(vector)) else {
+        let Some(state) = self.states().get(usize::from(vector)) else {
             return;
         };
         if masked {
@@ -141,7 +169,7 @@ impl<R: Receiver> Bank<R> {
         let count = receivers.len();
         self.replace_lines(|lines| {
             let mut lines = lines.clone();
-            let end = first.saturating_add(count).min(self.vectors.len());
+            let end = first.saturating_add(count).min(self.states().len());
             // Taking away what is not there enables nothing.
             if lines.len() < end && receivers.iter().any(Option::is_some) {
                 lines.resize(end, None);
@@ -152,9 +180,7 @@ impl<R: Receiver> Bank<R> {
             lines
         });
         for vector in (start..self.vectors()).take(count) {
-            let index = usize::from(vector);
-            let connected = self.lines.read().get(index).is_some_and(Option::is_some);
-            if connected {
+            if self.is_connected(vector) {
                 self.set_mask(vector, unmask, false);
             }
         }
@@ -164,7 +190,7 @@ impl<R: Receiver> Bank<R> {
     /// masks are the registers'.
     pub(super) fn disconnect(&self) {
         self.replace_lines(|_| Vec::new());
-        for state in &self.vectors {
+        for state in self.states() {
             state.clear(PENDING | MASKED_BY_CLIENT);
         }
     }
@@ -185,7 +211,7 @@ impl<R: Receiver> Bank<R> {
     }
 
     pub(super) fn masked_by_register(&self, vector: u16) -> bool {
-        self.vectors
+        self.states()
             .get(usize::from(vector))
             .is_some_and(|state| state.load() & MASKED_BY_REGISTER != 0)
     }
@@ -193,7 +219,7 @@ impl<R: Receiver> Bank<R> {
     /// 64 pending bits from vector `64 * element` on.
     pub(super) fn pending(&self, element: u64) -> u64 {
         let first = usize::try_from(element.saturating_mul(64)).unwrap_or(usize::MAX);
-        self.vectors
+        self.states()
             .iter()
             .skip(first)
             .take(64)
@@ -207,7 +233,7 @@ impl<R: Receiver> Bank<R> {
     pub(super) fn reset(&self) {
         self.function_masked.store(false);
         let lines = self.lines.read();
-        for (index, state) in self.vectors.iter().enumerate() {
+        for (index, state) in self.states().iter().enumerate() {
             let connected = lines.get(index).is_some_and(Option::is_some);
             let reset_state = if connected { 0 } else { self.reset_state };
             state.reset(MASKED_BY_CLIENT, reset_state);
@@ -239,6 +265,12 @@ mod loom_tests {
         std::sync::Arc::new(Counter(AtomicUsize::new(0)))
     }
 
+    fn one_vector() -> Bank<Counter> {
+        let bank = Bank::new(0);
+        bank.declare(1);
+        bank
+    }
+
     /// One signal meets `change`; afterwards nothing holds it back: it must have arrived, once.
     fn delivered(
         prepare: fn(&Bank<Counter>),
@@ -248,7 +280,7 @@ mod loom_tests {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(4);
         model.check(move || {
-            let bank = Arc::new(Bank::new(1, 0));
+            let bank = Arc::new(one_vector());
             let receiver = counter();
             if connected {
                 bank.connect(0, vec![Some(std::sync::Arc::clone(&receiver))], 0);
@@ -314,7 +346,7 @@ mod loom_tests {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(4);
         model.check(|| {
-            let bank = Arc::new(Bank::new(1, 0));
+            let bank = Arc::new(one_vector());
             let receiver = counter();
             bank.connect(0, vec![Some(std::sync::Arc::clone(&receiver))], 0);
             bank.set_mask(0, MASKED_BY_CLIENT, true);

@@ -5,8 +5,10 @@
 //! gives eventfds are the transport's.
 
 mod bank;
+mod message;
 mod receiver;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -14,6 +16,9 @@ use std::sync::Arc;
 use bank::{Bank, MASKED_BY_CLIENT, MASKED_BY_REGISTER};
 use receiver::EventFd;
 
+use crate::sync::Published;
+
+pub(crate) use message::{MsiMessage, MsixMessage};
 pub(crate) use receiver::accept as accept_receiver;
 
 /// The kind of message-signalled interrupt. A client uses one kind at a time.
@@ -40,6 +45,9 @@ pub enum Delivery {
 struct Shared {
     msi: Bank<EventFd>,
     msix: Bank<EventFd>,
+    /// The message in the MSI capability; `None` while MSI is disabled there, and for a function that
+    /// signals vectors, not messages.
+    msi_message: Published<Option<MsiMessage>>,
 }
 
 /// The handle through which a device signals interrupts. Clones signal the same function;
@@ -53,13 +61,28 @@ impl Interrupts {
     /// Interrupts of a function with these numbers of MSI and MSI-X vectors.
     #[must_use]
     pub fn new(msi_vectors: u16, msix_vectors: u16) -> Self {
+        let interrupts = Self::undeclared();
+        interrupts.declare(msi_vectors, msix_vectors);
+        interrupts
+    }
+
+    /// Interrupts of a function that does not know yet how many vectors it has: none until
+    /// [`Interrupts::declare`].
+    pub(crate) fn undeclared() -> Self {
         Self {
             shared: Arc::new(Shared {
-                msi: Bank::new(msi_vectors, 0),
+                msi: Bank::new(0),
                 // The standard has every entry of the table masked after reset.
-                msix: Bank::new(msix_vectors, MASKED_BY_REGISTER),
+                msix: Bank::new(MASKED_BY_REGISTER),
+                msi_message: Published::new(None),
             }),
         }
+    }
+
+    /// Says how many MSI and MSI-X vectors the function has. What was said first holds.
+    pub(crate) fn declare(&self, msi_vectors: u16, msix_vectors: u16) {
+        self.shared.msi.declare(msi_vectors);
+        self.shared.msix.declare(msix_vectors);
     }
 
     /// Signals a vector: MSI-X if the guest enabled it, else MSI, whose vectors beyond
@@ -85,9 +108,39 @@ impl Interrupts {
 
     /// Delivers the interrupt whose message is (`address`, `data`), as a device does that reads them from
     /// its own MSI-X table or MSI capability. `None` when no enabled vector has that message.
+    ///
+    /// Enabled is a vector that has a receiver; MSI must be enabled in the capability too.
+    /// A masked one is enabled: its interrupt stays pending.
+    ///
+    /// Meant for functions made of [callbacks](crate::callback_function). One made of a
+    /// [`PciDevice`](crate::PciDevice) does not see messages: it [signals](Self::signal).
     #[must_use]
-    pub fn deliver(&self, _address: u64, _data: u32) -> Option<Delivery> {
-        None
+    pub fn deliver(&self, address: u64, data: u32) -> Option<Delivery> {
+        if self.shared.msix.enabled() > 0 {
+            return deliver_to(&self.shared.msix, MsixMessage::vector(address, data)?);
+        }
+        let message = (*self.shared.msi_message.read())?;
+        deliver_to(&self.shared.msi, message.vector(address, data)?)
+    }
+
+    /// Follows the message in the MSI capability; `None` while MSI is disabled there.
+    pub(crate) fn set_msi_message(&self, message: Option<MsiMessage>) {
+        if *self.shared.msi_message.read() == message {
+            return;
+        }
+        let replaced = self
+            .shared
+            .msi_message
+            .replace(|_| Ok::<_, Infallible>((message, ())));
+        match replaced {
+            Ok(()) => {}
+            Err(never) => match never {},
+        }
+    }
+
+    /// Whether each vector has a receiver; shorter than the vectors where the rest have none.
+    pub(crate) fn connected(&self, kind: InterruptKind) -> Vec<bool> {
+        self.bank(kind).connected()
     }
 
     fn bank(&self, kind: InterruptKind) -> &Bank<EventFd> {
@@ -159,6 +212,17 @@ impl Interrupts {
     pub(crate) fn reset(&self) {
         self.shared.msi.reset();
         self.shared.msix.reset();
+    }
+}
+
+fn deliver_to(bank: &Bank<EventFd>, vector: u16) -> Option<Delivery> {
+    if !bank.is_connected(vector) {
+        return None;
+    }
+    match bank.signal(vector) {
+        // Disabled since.
+        Delivery::Disabled => None,
+        delivery => Some(delivery),
     }
 }
 

@@ -1,0 +1,194 @@
+//! The MSI-X capability of a device (PCI Express Base Specification, 7.7.2), and the messages that the
+//! host programs into its table.
+//!
+//! VMMs keep the guest's table to themselves, so a device finds in its own what is written here:
+//! for each vector with a receiver a message that only the host knows. How a dword of the table is
+//! written is not known here.
+
+use std::ops::Range;
+
+use hdv_pci::BarIndex;
+use hdv_pci::spec::msix::{
+    BAR_MASK, ENTRY_ADDRESS, ENTRY_ADDRESS_HIGH, ENTRY_CONTROL, ENTRY_CONTROL_MASK, ENTRY_DATA,
+    ENTRY_SIZE, MsixControl, OFFSET_MASK, VECTORS_MAX, pending_size, table_size,
+};
+
+use super::dword::half;
+use crate::access::BarAccess;
+use crate::interrupts::MsixMessage;
+
+/// In the dword of message control: what a reset clears.
+pub(super) const ENABLES: u32 =
+    (MsixControl::ENABLE.bits() as u32 | MsixControl::FUNCTION_MASK.bits() as u32) << 16;
+
+/// A part of a BAR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) bar: BarIndex,
+    pub(super) bytes: Range<u64>,
+}
+
+impl Place {
+    /// A part that is `length` bytes long and begins where a register of the capability says; `None`
+    /// unless it lies in a BAR.
+    fn new(register: u32, length: u64, bar_sizes: [u64; BarIndex::ALL.len()]) -> Option<Self> {
+        let bar = BarIndex::try_from(register & BAR_MASK).ok()?;
+        let start = u64::from(register & OFFSET_MASK);
+        let end = start.checked_add(length)?;
+        (end <= bar_sizes[bar.get()]).then_some(Self {
+            bar,
+            bytes: start..end,
+        })
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.bar == other.bar
+            && self.bytes.start < other.bytes.end
+            && other.bytes.start < self.bytes.end
+    }
+
+    /// Where in this part an access begins. The parts are 8-byte aligned and whole 8 bytes long, so that
+    /// an aligned access never straddles their ends.
+    pub(super) fn offset_of(&self, access: BarAccess) -> Option<u64> {
+        (self.bar == access.bar && self.bytes.contains(&access.offset))
+            .then(|| access.offset - self.bytes.start)
+    }
+}
+
+/// What the host knows of a table entry of the device's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// Never written, or masked.
+    Masked,
+    /// It has the host's message.
+    Programmed,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct MsixTable {
+    base: u16,
+    pub(super) table: Place,
+    pub(super) pending: Place,
+    entries: Vec<Entry>,
+}
+
+impl MsixTable {
+    /// A capability at `base` with these three dwords; `None` unless table and pending-bit array lie in
+    /// BARs and apart.
+    pub(super) fn new(
+        base: u16,
+        dwords: [u32; 3],
+        bar_sizes: [u64; BarIndex::ALL.len()],
+    ) -> Option<Self> {
+        let control = MsixControl::from_bits_retain(half(dwords[0], 16));
+        // 11 bits: at most 2048.
+        let vectors = control.intersection(MsixControl::TABLE_SIZE).bits() + 1;
+        debug_assert!(vectors <= VECTORS_MAX);
+        let table = Place::new(dwords[1], table_size(vectors), bar_sizes)?;
+        let pending = Place::new(dwords[2], pending_size(vectors), bar_sizes)?;
+        if table.overlaps(&pending) {
+            return None;
+        }
+        Some(Self {
+            base,
+            table,
+            pending,
+            entries: vec![Entry::Masked; vectors.into()],
+        })
+    }
+
+    /// How many vectors the device has, 1 to 2048.
+    pub(super) fn vectors(&self) -> u16 {
+        u16::try_from(self.entries.len()).unwrap_or(VECTORS_MAX)
+    }
+
+    /// The dword that holds message control.
+    pub(super) fn control_offset(&self) -> u16 {
+        self.base
+    }
+
+    /// The vector whose table entry an access is to.
+    pub(super) fn vector_of(&self, access: BarAccess) -> Option<u16> {
+        u16::try_from(self.table.offset_of(access)? / ENTRY_SIZE).ok()
+    }
+
+    /// Writes what has changed: a message for each vector that `connected` has, a mask bit for each that it
+    /// has no more. `write` writes a dword of the table's BAR and says whether the device took it.
+    pub(super) fn follow(
+        &mut self,
+        connected: &[bool],
+        write: &mut dyn FnMut(BarAccess, u32) -> bool,
+    ) {
+        for vector in 0..self.vectors() {
+            let index = usize::from(vector);
+            let wanted = if connected.get(index).copied().unwrap_or(false) {
+                Entry::Programmed
+            } else {
+                Entry::Masked
+            };
+            if self.entries[index] == wanted {
+                continue;
+            }
+            let taken = match wanted {
+                Entry::Programmed => {
+                    let taken = self.write_message(vector, write);
+                    self.write_part(vector, ENTRY_CONTROL, 0, write) && taken
+                }
+                Entry::Masked => self.write_part(vector, ENTRY_CONTROL, ENTRY_CONTROL_MASK, write),
+            };
+            // What the device refused is tried again with the next change.
+            if taken {
+                self.entries[index] = wanted;
+            }
+        }
+    }
+
+    /// The device was reset and may have forgotten its table: writes it as [`MsixTable::follow`] does,
+    /// every connected vector anew.
+    pub(super) fn restore(
+        &mut self,
+        connected: &[bool],
+        write: &mut dyn FnMut(BarAccess, u32) -> bool,
+    ) {
+        for (entry, connected) in self.entries.iter_mut().zip(connected) {
+            if *connected {
+                *entry = Entry::Masked;
+            }
+        }
+        self.follow(connected, write);
+    }
+
+    /// The guest has written to a vector's entry: puts the host's message back, if it had one. The guest's
+    /// mask bit stays.
+    pub(super) fn repair(&self, vector: u16, write: &mut dyn FnMut(BarAccess, u32) -> bool) {
+        if self.entries.get(usize::from(vector)) == Some(&Entry::Programmed) {
+            self.write_message(vector, write);
+        }
+    }
+
+    fn write_message(&self, vector: u16, write: &mut dyn FnMut(BarAccess, u32) -> bool) -> bool {
+        let [low, high] = [MsixMessage::ADDRESS, MsixMessage::ADDRESS >> 32]
+            .map(|half| u32::try_from(half & u64::from(u32::MAX)).unwrap_or_default());
+        let parts = [
+            (ENTRY_ADDRESS, low),
+            (ENTRY_ADDRESS_HIGH, high),
+            (ENTRY_DATA, MsixMessage::data(vector)),
+        ];
+        // All of them, whatever becomes of the first.
+        parts.into_iter().fold(true, |taken, (part, value)| {
+            self.write_part(vector, part, value, write) && taken
+        })
+    }
+
+    fn write_part(
+        &self,
+        vector: u16,
+        part: u64,
+        value: u32,
+        write: &mut dyn FnMut(BarAccess, u32) -> bool,
+    ) -> bool {
+        let offset = self.table.bytes.start + ENTRY_SIZE * u64::from(vector) + part;
+        write(BarAccess::new(self.table.bar, offset, 4), value)
+    }
+}
