@@ -1,0 +1,12 @@
+//! The book: how to write a device, in Rust and in C, and how to bring one from Windows.
+//!
+//! Its code is compiled and run by the tests: the Rust blocks here, the C blocks with the C library.
+
+#[doc = include_str!("../../../docs/book/rust.md")]
+pub mod writing_a_device_in_rust {}
+
+#[doc = include_str!("../../../docs/book/c.md")]
+pub mod writing_a_device_in_c {}
+
+#[doc = include_str!("../../../docs/book/porting.md")]
+pub mod bringing_a_device_host_from_windows {}
