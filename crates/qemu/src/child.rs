@@ -24,7 +24,10 @@ type Request = (Command, mpsc::Sender<io::Result<Child>>);
 ///
 /// The kernel takes "parent" to be the thread that forked, so one thread that lives as long as
 /// the process starts all of them: a child may outlive the thread that asked for it.
-pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub fn spawn(mut command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
     die_with_parent(&mut command);
     let spawner = SPAWNER.get_or_init(|| {
@@ -64,7 +67,10 @@ fn die_with_parent(command: &mut Command) {
 }
 
 /// Waits until the child has ended, at most `limit`; `None` when it still runs then.
-pub(crate) fn wait_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
+///
+/// # Errors
+/// What the system says.
+pub fn wait_within(child: &mut Child, limit: Duration) -> io::Result<Option<ExitStatus>> {
     if let Some(status) = child.try_wait()? {
         return Ok(Some(status));
     }

@@ -13,6 +13,7 @@
 //! | [`trial`] | which accelerator boots a kernel here, tried and not guessed |
 //! | [`qmp`] | QEMU's control socket |
 //! | [`guest`] | a running QEMU: its serial lines, its errors, its end |
+//! | [`child`] | child processes that die with this one |
 //! | [`doctor`] | what this machine can run and what is missing, as data |
 //!
 //! Not here: the state of a compute system (`compute` has it), what runs inside the guest
@@ -34,7 +35,7 @@ pub mod accelerator;
 mod apt;
 pub mod bundle;
 pub mod cache;
-mod child;
+pub mod child;
 mod deadline;
 pub mod doctor;
 mod error;

@@ -1,6 +1,7 @@
 //! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask install`.
 
 mod bench;
+mod c;
 mod cargo;
 mod demo;
 mod install;

@@ -2,8 +2,10 @@
 //!
 //! What a step needs it brings itself; what it cannot bring is a failure.
 
+mod c_library;
 mod fuzz;
 mod lspci;
+mod memcheck;
 mod steps;
 
 use std::time::Instant;
@@ -42,6 +44,10 @@ enum Step {
     Loom,
     /// lspci decodes what the probe command dumps.
     Lspci,
+    /// The C library: installed, linked under either name, its examples built in every way and run.
+    C,
+    /// C programs under valgrind: no error, no leak.
+    Memcheck,
     /// The benchmarks run.
     Bench,
     /// The fuzz targets run for a bounded time.
@@ -108,6 +114,8 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Tests => steps::tests(),
         Step::Loom => steps::loom(),
         Step::Lspci => with_ui(lspci::run),
+        Step::C => with_ui(c_library::run),
+        Step::Memcheck => with_ui(memcheck::run),
         Step::Bench => steps::bench(),
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
         Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
