@@ -1,1 +1,50 @@
-//! The HDV functions with the C ABI.
+//! The HDV functions with the C ABI: `libcomputecore.so`, which is `libvmdevicehost.so` too.
+//!
+//! Each function checks and translates what comes in, calls [`hdv`], and translates what goes
+//! out. Nothing is decided here: what a device host does is in [`hdv`]. The headers, in
+//! `include`, say what the functions mean; what they are called with is in [`types`].
+//!
+//! Handles are checked: a stale, foreign or null one is an error. No panic leaves a function; an
+//! exception out of a callback ends the process with a message that names the callback.
+
+mod callbacks;
+mod com;
+mod descriptor;
+mod device;
+mod doorbell;
+mod error;
+mod guard;
+mod guid;
+mod handles;
+mod host;
+mod interrupt;
+mod last_error;
+mod log;
+mod memory;
+mod pointers;
+mod proxy;
+mod section;
+mod strings;
+mod system;
+pub mod types;
+
+pub use descriptor::{OpenHdvCloseHandle, OpenHdvCreateEvent, OpenHdvCreateSection};
+pub use device::HdvCreateDeviceInstance;
+pub use doorbell::{
+    HdvRegisterDoorbell, HdvRegisterDoorbellPage, HdvUnregisterDoorbell, HdvUnregisterDoorbellPage,
+};
+pub use error::codes;
+pub use guid::{OpenHdvFormatGuid, OpenHdvParseGuid};
+pub use host::{HdvInitializeDeviceHost, HdvInitializeDeviceHostEx, HdvTeardownDeviceHost};
+pub use interrupt::HdvDeliverGuestInterrupt;
+pub use last_error::OpenHdvGetLastErrorText;
+pub use log::OpenHdvSetLogCallback;
+pub use memory::{
+    HdvCreateGuestMemoryAperture, HdvDestroyGuestMemoryAperture, HdvReadGuestMemory,
+    HdvWriteGuestMemory,
+};
+pub use proxy::{
+    HdvInitializeDeviceHostForProxy, HdvInitializeDeviceHostForProxyEx, HdvProxyDeviceHost,
+};
+pub use section::{HdvCreateSectionBackedMmioRange, HdvDestroySectionBackedMmioRange};
+pub use system::{HcsCloseComputeSystem, OpenHdvOpenSocketSystem, OpenHdvSetConfiguration};

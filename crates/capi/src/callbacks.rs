@@ -1,0 +1,232 @@
+//! A device's callbacks, called through the copy of its table.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hdv::{BarIndex, Details, DeviceCallbacks, DeviceError, PnpId};
+
+use crate::error::Failure;
+use crate::guard::call_out;
+use crate::strings::WideStrings;
+use crate::types::{
+    Event, GetDetails, HdvPciDeviceInterface, HdvPciPnpId, Hresult, Notice, ReadConfigSpace,
+    ReadInterceptedMemory, SetConfiguration, WriteConfigSpace, WriteInterceptedMemory,
+};
+
+/// `HDV_PCI_BAR_COUNT`.
+const PROBED_BARS: u32 = 6;
+
+/// The ten callbacks, none of them missing.
+#[derive(Clone, Copy)]
+pub(crate) struct CallbackTable {
+    initialize: Event,
+    teardown: Notice,
+    set_configuration: SetConfiguration,
+    get_details: GetDetails,
+    start: Event,
+    stop: Notice,
+    read_config_space: ReadConfigSpace,
+    write_config_space: WriteConfigSpace,
+    read_intercepted_memory: ReadInterceptedMemory,
+    write_intercepted_memory: WriteInterceptedMemory,
+}
+
+impl CallbackTable {
+    pub(crate) fn new(interface: &HdvPciDeviceInterface) -> Result<Self, Failure> {
+        fn required<T>(callback: Option<T>, name: &str) -> Result<T, Failure> {
+            callback.ok_or_else(|| Failure::null(&format!("the callback {name}")))
+        }
+        Ok(Self {
+            initialize: required(interface.initialize, "Initialize")?,
+            teardown: required(interface.teardown, "Teardown")?,
+            set_configuration: required(interface.set_configuration, "SetConfiguration")?,
+            get_details: required(interface.get_details, "GetDetails")?,
+            start: required(interface.start, "Start")?,
+            stop: required(interface.stop, "Stop")?,
+            read_config_space: required(interface.read_config_space, "ReadConfigSpace")?,
+            write_config_space: required(interface.write_config_space, "WriteConfigSpace")?,
+            read_intercepted_memory: required(
+                interface.read_intercepted_memory,
+                "ReadInterceptedMemory",
+            )?,
+            write_intercepted_memory: required(
+                interface.write_intercepted_memory,
+                "WriteInterceptedMemory",
+            )?,
+        })
+    }
+}
+
+/// A table with its context. The callbacks keep to their types and take calls from any thread, one at a
+/// time, by the contract of `HdvCreateDeviceInstance`: what every call below rests on.
+pub(crate) struct TableCallbacks {
+    table: CallbackTable,
+    context: *mut c_void,
+    /// `HdvCreateDeviceInstance` has returned the device, or is about to.
+    created: Arc<AtomicBool>,
+    initialized: bool,
+}
+
+// SAFETY: the context is only handed to the callbacks, which take calls from any thread.
+unsafe impl Send for TableCallbacks {}
+
+impl TableCallbacks {
+    pub(crate) fn new(
+        table: CallbackTable,
+        context: *mut c_void,
+        created: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            table,
+            context,
+            created,
+            initialized: false,
+        }
+    }
+}
+
+fn check(name: &str, result: Hresult) -> Result<(), DeviceError> {
+    if result >= 0 {
+        Ok(())
+    } else {
+        Err(DeviceError::new(format!("{name} failed with {result:#010x}")).with_code(result))
+    }
+}
+
+impl DeviceCallbacks for TableCallbacks {
+    fn initialize(&mut self) -> Result<(), DeviceError> {
+        self.initialized = true;
+        // SAFETY: see the type.
+        let result = call_out("Initialize", || unsafe {
+            (self.table.initialize)(self.context)
+        });
+        check("Initialize", result)
+    }
+
+    fn set_configuration(&mut self, values: &[String]) -> Result<(), DeviceError> {
+        let count = u32::try_from(values.len())
+            .map_err(|_| DeviceError::new("there are too many configuration values"))?;
+        let values = WideStrings::new(values);
+        // SAFETY: see the type; the strings live until after the call.
+        let result = call_out("SetConfiguration", || unsafe {
+            (self.table.set_configuration)(self.context, count, values.as_ptr())
+        });
+        check("SetConfiguration", result)
+    }
+
+    fn get_details(&mut self) -> Result<Details, DeviceError> {
+        let mut pnp_id = HdvPciPnpId::default();
+        let mut probed_bars = [0; PROBED_BARS as usize];
+        // SAFETY: see the type; both places live until after the call.
+        let result = call_out("GetDetails", || unsafe {
+            (self.table.get_details)(
+                self.context,
+                &raw mut pnp_id,
+                PROBED_BARS,
+                probed_bars.as_mut_ptr(),
+            )
+        });
+        check("GetDetails", result)?;
+        Ok(Details {
+            pnp_id: PnpId {
+                vendor_id: pnp_id.vendor_id,
+                device_id: pnp_id.device_id,
+                revision_id: pnp_id.revision_id,
+                prog_if: pnp_id.prog_if,
+                sub_class: pnp_id.sub_class,
+                base_class: pnp_id.base_class,
+                sub_vendor_id: pnp_id.sub_vendor_id,
+                sub_system_id: pnp_id.sub_system_id,
+            },
+            probed_bars,
+        })
+    }
+
+    fn start(&mut self) -> Result<(), DeviceError> {
+        // SAFETY: see the type.
+        let result = call_out("Start", || unsafe { (self.table.start)(self.context) });
+        check("Start", result)
+    }
+
+    fn stop(&mut self) {
+        // SAFETY: see the type.
+        call_out("Stop", || unsafe { (self.table.stop)(self.context) });
+    }
+
+    fn teardown(&mut self) {
+        // A device that was neither returned nor ever called is the caller's to clean up: it does
+        // not know of it.
+        if self.initialized || self.created.load(Ordering::SeqCst) {
+            // SAFETY: see the type.
+            call_out("Teardown", || unsafe {
+                (self.table.teardown)(self.context);
+            });
+        }
+    }
+
+    fn read_config_space(&mut self, offset: u32) -> Result<u32, DeviceError> {
+        let mut value = 0;
+        // SAFETY: see the type; the place lives until after the call.
+        let result = call_out("ReadConfigSpace", || unsafe {
+            (self.table.read_config_space)(self.context, offset, &raw mut value)
+        });
+        check("ReadConfigSpace", result)?;
+        Ok(value)
+    }
+
+    fn write_config_space(&mut self, offset: u32, value: u32) -> Result<(), DeviceError> {
+        // SAFETY: see the type.
+        let result = call_out("WriteConfigSpace", || unsafe {
+            (self.table.write_config_space)(self.context, offset, value)
+        });
+        check("WriteConfigSpace", result)
+    }
+
+    fn read_intercepted_memory(
+        &mut self,
+        bar: BarIndex,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        // SAFETY: see the type; the buffer has the length that is passed.
+        let result = call_out("ReadInterceptedMemory", || unsafe {
+            (self.table.read_intercepted_memory)(
+                self.context,
+                selector(bar),
+                offset,
+                data.len() as u64,
+                data.as_mut_ptr(),
+            )
+        });
+        check("ReadInterceptedMemory", result)
+    }
+
+    fn write_intercepted_memory(
+        &mut self,
+        bar: BarIndex,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), DeviceError> {
+        // SAFETY: see the type; the buffer has the length that is passed.
+        let result = call_out("WriteInterceptedMemory", || unsafe {
+            (self.table.write_intercepted_memory)(
+                self.context,
+                selector(bar),
+                offset,
+                data.len() as u64,
+                data.as_ptr(),
+            )
+        });
+        check("WriteInterceptedMemory", result)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a BAR's number is below 6"
+)]
+fn selector(bar: BarIndex) -> i32 {
+    bar.get() as i32
+}

@@ -1,0 +1,113 @@
+//! Handles that are descriptors: events and sections.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
+
+use crate::error::{Failure, codes, system_code};
+use crate::guard;
+use crate::pointers::out;
+use crate::types::{Handle, Hresult};
+
+/// The descriptor that a handle is, if it is open. Not 0, which would be the null handle.
+fn number(handle: Handle, what: &str) -> Result<RawFd, Failure> {
+    let number = handle.addr().cast_signed();
+    let open = |descriptor: &RawFd| {
+        // SAFETY: only asked whether it is open; EBADF is an answer.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+        fcntl_getfd(borrowed) != Err(Errno::BADF)
+    };
+    RawFd::try_from(number)
+        .ok()
+        .filter(|&descriptor| descriptor > 0)
+        .filter(open)
+        .ok_or_else(|| {
+            Failure::new(
+                codes::E_HANDLE,
+                format!("{what} ({handle:p}) is not an open descriptor"),
+            )
+        })
+}
+
+/// Uses the descriptor that a handle is; it stays the caller's.
+pub(crate) fn with(
+    handle: Handle,
+    what: &str,
+    use_it: impl FnOnce(BorrowedFd<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let descriptor = number(handle, what)?;
+    // SAFETY: it is open, and stays so during the call, unless the caller breaks its own handle meanwhile.
+    use_it(unsafe { BorrowedFd::borrow_raw(descriptor) })
+}
+
+/// A descriptor of ours as a handle of the caller's.
+fn into_handle(descriptor: OwnedFd) -> Result<Handle, Failure> {
+    // 0 would be the null handle.
+    let descriptor = if std::os::fd::AsRawFd::as_raw_fd(&descriptor) == 0 {
+        fcntl_dupfd_cloexec(descriptor.as_fd(), 1).map_err(refused("duplicating a descriptor"))?
+    } else {
+        descriptor
+    };
+    let number = usize::try_from(descriptor.into_raw_fd())
+        .map_err(|_| Failure::new(codes::E_FAIL, "the kernel gave a negative descriptor"))?;
+    Ok(std::ptr::without_provenance_mut(number))
+}
+
+fn refused(doing: &'static str) -> impl Fn(Errno) -> Failure {
+    move |errno| {
+        let error = io::Error::from(errno);
+        Failure::new(system_code(&error), format!("{doing}: {error}"))
+    }
+}
+
+/// Creates an event.
+///
+/// # Safety
+/// `event` is null or valid for writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn OpenHdvCreateEvent(event: *mut Handle) -> Hresult {
+    guard::result(|| {
+        // SAFETY: by the contract.
+        let event = unsafe { out(event, "Event", std::ptr::null_mut()) }?;
+        let created = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(refused("creating an eventfd"))?;
+        event.set(into_handle(created)?);
+        Ok(())
+    })
+}
+
+/// Creates a section.
+///
+/// # Safety
+/// `section` is null or valid for writes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn OpenHdvCreateSection(byte_count: u64, section: *mut Handle) -> Hresult {
+    guard::result(|| {
+        // SAFETY: by the contract.
+        let section = unsafe { out(section, "Section", std::ptr::null_mut()) }?;
+        if byte_count == 0 || i64::try_from(byte_count).is_err() {
+            return Err(Failure::argument(format!(
+                "a section of {byte_count:#x} bytes cannot be"
+            )));
+        }
+        let created = memfd_create("openhdv-section", MemfdFlags::CLOEXEC)
+            .map_err(refused("creating a memfd"))?;
+        ftruncate(&created, byte_count).map_err(refused("giving the memfd its size"))?;
+        section.set(into_handle(created)?);
+        Ok(())
+    })
+}
+
+/// Closes an event or a section.
+#[unsafe(no_mangle)]
+pub extern "C" fn OpenHdvCloseHandle(handle: Handle) -> Hresult {
+    guard::result(|| {
+        let descriptor = number(handle, "the handle")?;
+        // SAFETY: it is open, and the caller gives it away.
+        drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        Ok(())
+    })
+}
