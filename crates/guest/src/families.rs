@@ -7,11 +7,21 @@
 use std::fmt;
 
 use crate::checks::{Selection, Settings, Verdict, guarded, outcome};
+use crate::lab;
 use crate::platform::{BarAccess, Identity, Platform};
 use crate::report::Line;
 
 /// Every kind but the sensor.
-pub static FAMILIES: &[&Family] = &[];
+pub static FAMILIES: &[&Family] = &[
+    &lab::FAMILIES[0],
+    &lab::FAMILIES[1],
+    &lab::FAMILIES[2],
+    &lab::FAMILIES[3],
+    &lab::FAMILIES[4],
+    &lab::FAMILIES[5],
+    &lab::FAMILIES[6],
+    &lab::FAMILIES[7],
+];
 
 /// A kind of device.
 #[derive(Debug)]
@@ -42,6 +52,8 @@ pub enum Run {
     Bars(fn(&dyn BarAccess, &mut Context<'_>) -> Verdict),
     /// Interrupts, DMA memory or a reset are needed too.
     Platform(fn(&dyn Platform, &mut Context<'_>) -> Verdict),
+    /// As [`Run::Platform`], and it is the device's end: after the next boot it must not be there.
+    Ending(fn(&dyn Platform, &mut Context<'_>) -> Verdict),
 }
 
 /// What a check is given beside its device.
@@ -90,7 +102,7 @@ impl Family {
                 let mut context = Context { settings, sink };
                 match check.run {
                     Run::Bars(run) => run(device, &mut context),
-                    Run::Platform(run) => run(device, &mut context),
+                    Run::Platform(run) | Run::Ending(run) => run(device, &mut context),
                 }
             });
         }
@@ -111,6 +123,13 @@ impl Family {
                 });
             }
         }
+    }
+
+    /// Whether the checks of `selection` are the end of the device.
+    #[must_use]
+    pub fn ends(&self, selection: &Selection) -> bool {
+        self.wanted(selection)
+            .any(|check| matches!(check.run, Run::Ending(_)))
     }
 
     /// The family's checks that are in `selection`.

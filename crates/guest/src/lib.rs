@@ -10,6 +10,7 @@
 pub mod checks;
 pub mod families;
 pub mod init;
+pub mod lab;
 pub mod outside;
 pub mod platform;
 pub mod report;

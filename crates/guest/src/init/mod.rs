@@ -116,7 +116,12 @@ impl Guest {
             self.enough("sensors", sensors.len(), parameters.sensors);
         }
         for (family, count, found) in &families {
-            self.enough(family.name, found.len(), *count);
+            if self.round > 1 && family.ends(&parameters.checks) {
+                let gone = format!("{} found, none must be left", found.len());
+                self.check(outcome(family.name, found.is_empty(), gone));
+            } else {
+                self.enough(family.name, found.len(), *count);
+            }
         }
         for mode in &parameters.modes {
             if parameters.sensors_wanted() {

@@ -14,6 +14,22 @@ pub struct DmaBuffer {
     memory: Arc<Memory>,
     address: u64,
     release: Option<Box<dyn FnOnce() + Send + Sync>>,
+    mapping: Option<Box<dyn Mapping>>,
+}
+
+/// How a buffer's memory is taken from its device and given back, at the same address.
+pub trait Mapping: Send + Sync {
+    /// The device sees the memory again.
+    ///
+    /// # Errors
+    /// What the way to the device reports.
+    fn map(&self) -> Result<()>;
+
+    /// The device sees the memory no more.
+    ///
+    /// # Errors
+    /// As [`Mapping::map`].
+    fn unmap(&self) -> Result<()>;
 }
 
 impl DmaBuffer {
@@ -28,7 +44,37 @@ impl DmaBuffer {
             memory,
             address,
             release: Some(Box::new(release)),
+            mapping: None,
         }
+    }
+
+    /// The same buffer, which can be withdrawn and restored through `mapping`.
+    #[must_use]
+    pub fn with_mapping(mut self, mapping: impl Mapping + 'static) -> Self {
+        self.mapping = Some(Box::new(mapping));
+        self
+    }
+
+    /// Takes the memory from the device; the process keeps it, with what it holds.
+    ///
+    /// # Errors
+    /// When there is no way to, or what the way to the device reports.
+    pub fn withdraw(&self) -> Result<()> {
+        self.mapping()?.unmap()
+    }
+
+    /// Gives the memory back to the device at the same address.
+    ///
+    /// # Errors
+    /// As [`DmaBuffer::withdraw`].
+    pub fn restore(&self) -> Result<()> {
+        self.mapping()?.map()
+    }
+
+    fn mapping(&self) -> Result<&dyn Mapping> {
+        self.mapping.as_deref().ok_or_else(|| {
+            Error::Missing("a DMA buffer of this platform stays where it is".to_owned())
+        })
     }
 
     /// `bytes` rounded up to whole pages.

@@ -14,6 +14,7 @@ use hdv_vfio_user::vfio::{region, region_info};
 use rustix::io::{Errno, pread, pwrite};
 
 use super::addresses::DmaAddresses;
+use super::dma::Mapping;
 use super::memory::Memory;
 use super::pci::{self, COMMAND_BUS_MASTER, COMMAND_MEMORY};
 use super::sysfs::{self, BARS};
@@ -56,6 +57,27 @@ struct Bar {
 struct Space {
     container: File,
     addresses: DmaAddresses,
+}
+
+/// Where a buffer's memory is mapped.
+#[derive(Debug)]
+struct Mapped {
+    space: Arc<Space>,
+    memory: Arc<Memory>,
+    address: u64,
+}
+
+impl Mapping for Mapped {
+    fn map(&self) -> Result<()> {
+        ioctls::map_dma(self.space.container.as_fd(), &self.memory, self.address)
+            .map_err(|errno| Error::call("VFIO_IOMMU_MAP_DMA", errno))
+    }
+
+    fn unmap(&self) -> Result<()> {
+        let container = self.space.container.as_fd();
+        ioctls::unmap_dma(container, self.address, self.memory.length())
+            .map_err(|errno| Error::call("VFIO_IOMMU_UNMAP_DMA", errno))
+    }
 }
 
 impl VfioPci {
@@ -251,12 +273,18 @@ impl Platform for VfioPci {
             return Err(self.call("VFIO_IOMMU_MAP_DMA")(errno));
         }
         let space = Arc::clone(&self.space);
-        Ok(DmaBuffer::new(memory, address, move || {
+        let mapping = Mapped {
+            space: Arc::clone(&self.space),
+            memory: Arc::clone(&memory),
+            address,
+        };
+        let buffer = DmaBuffer::new(memory, address, move || {
             // A range that stays mapped must not be given out again.
             if ioctls::unmap_dma(space.container.as_fd(), address, length).is_ok() {
                 space.addresses.give_back(address);
             }
-        }))
+        });
+        Ok(buffer.with_mapping(mapping))
     }
 
     fn enable_vectors(&self, count: u16) -> Result<()> {

@@ -13,6 +13,7 @@ use hdv_vfio_user::vfio::{irq, region};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::addresses::DmaAddresses;
+use super::dma::Mapping;
 use super::memory::Memory;
 use super::pci::{self, COMMAND, COMMAND_BUS_MASTER, COMMAND_MEMORY};
 use super::sysfs::{self, BARS};
@@ -68,6 +69,33 @@ impl VfioUser {
 
 fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
     client.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn map(client: &Mutex<Client>, address: u64, length: u64, file: &OwnedFd) -> Result<()> {
+    let access = DmaFlags::READ | DmaFlags::WRITE;
+    lock(client)
+        .dma_map(address, length, access, Some((file.as_fd(), 0)))
+        .map_err(client_error)
+}
+
+/// Where a buffer's memory is mapped.
+struct Mapped {
+    client: Arc<Mutex<Client>>,
+    file: OwnedFd,
+    address: u64,
+    length: u64,
+}
+
+impl Mapping for Mapped {
+    fn map(&self) -> Result<()> {
+        map(&self.client, self.address, self.length, &self.file)
+    }
+
+    fn unmap(&self) -> Result<()> {
+        lock(&self.client)
+            .dma_unmap(self.address, self.length)
+            .map_err(client_error)
+    }
 }
 
 fn client_error(error: impl std::fmt::Display) -> Error {
@@ -131,22 +159,23 @@ impl Platform for VfioUser {
         let memory = Memory::shared(file.as_fd(), 0, length)
             .map_err(|errno| Error::call("mmap of a memfd", errno))?;
         let address = self.addresses.take(length)?;
-        let mapped = self.client().dma_map(
-            address,
-            length,
-            DmaFlags::READ | DmaFlags::WRITE,
-            Some((file.as_fd(), 0)),
-        );
+        let mapped = map(&self.client, address, length, &file);
         if let Err(error) = mapped {
             self.addresses.give_back(address);
-            return Err(client_error(error));
+            return Err(error);
         }
         let (client, addresses) = (Arc::clone(&self.client), Arc::clone(&self.addresses));
-        Ok(DmaBuffer::new(Arc::new(memory), address, move || {
+        let buffer = DmaBuffer::new(Arc::new(memory), address, move || {
             // A range that stays mapped must not be given out again.
             if lock(&client).dma_unmap(address, length).is_ok() {
                 addresses.give_back(address);
             }
+        });
+        Ok(buffer.with_mapping(Mapped {
+            client: Arc::clone(&self.client),
+            file,
+            address,
+            length,
         }))
     }
 
