@@ -212,3 +212,161 @@ fn extended_length(id: u16, offset: u16, read: &mut Read<'_>) -> u16 {
         _ => extended::HEADER_SIZE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dwords that are not 0.
+    fn device(dwords: &[(u16, u32)]) -> impl FnMut(u16) -> u32 + '_ {
+        |offset| {
+            dwords
+                .iter()
+                .find(|(at, _)| *at == offset)
+                .map_or(0, |(_, dword)| *dword)
+        }
+    }
+
+    fn walked(dwords: &[(u16, u32)]) -> Capabilities {
+        walk(&mut device(dwords), &mut |_, _| true)
+    }
+
+    fn standard(dwords: &[(u16, u32)]) -> Vec<u16> {
+        let found = walked(dwords).standard;
+        found.into_iter().map(|entry| entry.offset).collect()
+    }
+
+    fn extended(dwords: &[(u16, u32)]) -> Vec<u16> {
+        let found = walked(dwords).extended;
+        found.into_iter().map(|entry| entry.offset).collect()
+    }
+
+    const POINTER: u16 = header::CAPABILITIES_POINTER;
+    const NONE: [u16; 0] = [];
+
+    #[test]
+    fn a_device_without_lists_has_none() {
+        assert_eq!(walked(&[]), Capabilities::default());
+        let all_ones = walk(&mut |_| u32::MAX, &mut |_, _| true);
+        assert_eq!(all_ones, Capabilities::default());
+    }
+
+    #[test]
+    fn both_lists_are_followed_in_their_order() {
+        let found = walked(&[
+            (POINTER, 0x80),
+            (0x80, 0x0002_4010),
+            (0x40, 0x0003_c009),
+            (0xc0, 0x0000_0015),
+            (0x100, 0x1401_0003),
+            (0x140, 0x0002_0001),
+        ]);
+        let entry = |offset, id, version, length| Entry {
+            offset,
+            id,
+            version,
+            length,
+        };
+        assert_eq!(
+            found,
+            Capabilities {
+                standard: vec![
+                    entry(0x80, 0x10, 0, 0x3c),
+                    entry(0x40, 0x09, 0, 3),
+                    entry(0xc0, 0x15, 0, 2)
+                ],
+                extended: vec![entry(0x100, 3, 1, 12), entry(0x140, 1, 2, 0x2c)],
+            }
+        );
+        assert_eq!(found.find(0x09).map(|entry| entry.offset), Some(0x40));
+        assert_eq!(found.find(0x11), None);
+    }
+
+    #[test]
+    fn loops_end() {
+        assert_eq!(standard(&[(POINTER, 0x40), (0x40, 0x4009)]), [0x40]);
+        let two = [(POINTER, 0x40), (0x40, 0x5009), (0x50, 0x4009)];
+        assert_eq!(standard(&two), [0x40, 0x50]);
+        assert_eq!(standard(&[(POINTER, 0x40), (0x40, 0x4000)]), NONE);
+        assert_eq!(extended(&[(0x100, 0x1001_0002)]), [0x100]);
+        assert_eq!(extended(&[(0x100, 0x1001_0000)]), NONE);
+        // As many reads as there can be entries, and the fields of a few.
+        let mut reads = 0;
+        walk(
+            &mut |offset| {
+                reads += 1;
+                if offset < 0x100 { 0x4009 } else { 0x1001_0002 }
+            },
+            &mut |_, _| true,
+        );
+        assert!(reads <= STANDARD_MAX + EXTENDED_MAX + 1, "{reads}");
+    }
+
+    #[test]
+    fn a_pointer_that_is_none_ends_the_list() {
+        for pointer in [0x3c, 0x41, 0x42, 0xff] {
+            assert_eq!(standard(&[(POINTER, pointer), (0x40, 0x09)]), NONE);
+            let next = [(POINTER, 0x40), (0x40, pointer << 8 | 0x09)];
+            assert_eq!(standard(&next), [0x40]);
+        }
+        // Below the header, misaligned.
+        for next in [0x0fc, 0x102, 0xfff] {
+            assert_eq!(extended(&[(0x100, next << 20 | 0x0001_0002)]), [0x100]);
+        }
+    }
+
+    #[test]
+    fn entries_that_are_none_are_left_out() {
+        // A null capability leads on, an absent one does not.
+        let null = [(POINTER, 0x40), (0x40, 0x5000), (0x50, 0x09)];
+        assert_eq!(standard(&null), [0x50]);
+        let absent = [(POINTER, 0x40), (0x40, 0x50ff), (0x50, 0x09)];
+        assert_eq!(standard(&absent), NONE);
+        assert_eq!(
+            extended(&[(0x100, 0x2000_0000), (0x200, 0x0001_0002)]),
+            [0x200]
+        );
+        assert_eq!(
+            extended(&[(0x100, 0x2000_ffff), (0x200, 0x0001_0002)]),
+            NONE
+        );
+    }
+
+    #[test]
+    fn overlaps_are_left_out_and_the_list_goes_on() {
+        let inside = [
+            (POINTER, 0x40),
+            (0x40, 0x0002_7010),
+            (0x70, 0x0000_9009),
+            (0x90, 0x0000_0009),
+        ];
+        assert_eq!(standard(&inside), [0x40, 0x90]);
+        // Across the end, and the second of a kind.
+        let end = [(POINTER, 0xc8), (0xc8, 0x0002_5010), (0x50, 0x0000_0009)];
+        assert_eq!(standard(&end), [0x50]);
+        let twice = [
+            (POINTER, 0x40),
+            (0x40, 0x5001),
+            (0x50, 0x6001),
+            (0x60, 0x09),
+        ];
+        assert_eq!(standard(&twice), [0x40, 0x60]);
+        // A vendor's structure that is longer than the room to the next, or to the end.
+        let long = [
+            (0x100, 0x1101_000b),
+            (0x104, 0x0200_0000),
+            (0x110, 0xff81_0003),
+            (0xff8, 0x1801_0003),
+            (0x180, 0x0001_0002),
+        ];
+        assert_eq!(extended(&long), [0x100, 0x180]);
+    }
+
+    #[test]
+    fn the_caller_has_the_last_word() {
+        let dwords = [(POINTER, 0x40), (0x40, 0x5011), (0x50, 0x09)];
+        let found = walk(&mut device(&dwords), &mut |entry, _| entry.id != 0x11);
+        assert_eq!(found.standard.len(), 1);
+        assert_eq!(found.standard[0].offset, 0x50);
+    }
+}

@@ -192,3 +192,119 @@ impl MsixTable {
         write(BarAccess::new(self.table.bar, offset, 4), value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: [u64; 6] = [0x1000, 0, 0x4000, 0, 0, 0];
+
+    fn new(dwords: [u32; 3]) -> Option<MsixTable> {
+        MsixTable::new(0x50, dwords, SIZES)
+    }
+
+    fn table(vectors: u32) -> MsixTable {
+        new([(vectors - 1) << 16 | 0x11, 0x800, 0xc00]).unwrap()
+    }
+
+    /// Offsets and values that are written.
+    fn followed(table: &mut MsixTable, connected: &[bool]) -> Vec<(u64, u32)> {
+        let mut written = Vec::new();
+        table.follow(connected, &mut |access, value| {
+            assert_eq!((access.bar, access.size), (BarIndex::BAR0, 4));
+            written.push((access.offset, value));
+            true
+        });
+        written
+    }
+
+    fn message(vector: u32) -> [(u64, u32); 4] {
+        let entry = 0x800 + 16 * u64::from(vector);
+        [
+            (entry, 0xfee0_0000),
+            (entry + 4, 0),
+            (entry + 8, vector),
+            (entry + 12, 0),
+        ]
+    }
+
+    #[test]
+    fn tables_lie_in_bars_and_apart() {
+        let largest = new([0x07ff_0011, 2, 1 << 3]);
+        assert!(largest.is_none(), "2048 entries need 32 KiB");
+        assert_eq!(table(64).vectors(), 64);
+        assert!(new([0x0003_0011, 0x800, 0x838]).is_none(), "overlap");
+        assert!(new([0x0003_0011, 0x800, 0x840]).is_some());
+        assert!(new([0x0003_0011, 0x802, 0x838]).is_some(), "other BARs");
+        assert!(new([0x0000_0011, 0x800, 0x1000]).is_none(), "outside");
+        assert!(new([0x0000_0011, 0x801, 0xc00]).is_none(), "no such BAR");
+        assert!(new([0x0000_0011, 0x807, 0xc00]).is_none(), "no BAR at all");
+        assert!(new([0x0000_0011, 0xffff_fff8, 0xc00]).is_none());
+    }
+
+    #[test]
+    fn only_what_changes_is_written() {
+        let mut table = table(4);
+        assert_eq!(followed(&mut table, &[]), []);
+        assert_eq!(followed(&mut table, &[true]), message(0));
+        let both = [message(1), message(3)].concat();
+        assert_eq!(followed(&mut table, &[true, true, false, true]), both);
+        assert_eq!(followed(&mut table, &[true, true, false, true]), []);
+        assert_eq!(
+            followed(&mut table, &[false, true]),
+            [(0x80c, 1), (0x83c, 1)]
+        );
+        // More receivers than vectors.
+        assert_eq!(followed(&mut table, &[false, true, false, false, true]), []);
+    }
+
+    #[test]
+    fn restoring_writes_every_message_again() {
+        let mut table = table(2);
+        followed(&mut table, &[true, true]);
+        let mut written = Vec::new();
+        table.restore(&[false, true], &mut |access, value| {
+            written.push((access.offset, value));
+            true
+        });
+        let mut expected = vec![(0x80c, 1)];
+        expected.extend(message(1));
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn what_the_device_refuses_is_tried_again() {
+        let mut table = table(1);
+        table.follow(&[true], &mut |access, _| access.offset != 0x800);
+        assert_eq!(followed(&mut table, &[true]), message(0));
+    }
+
+    #[test]
+    fn only_entries_in_use_are_repaired() {
+        let mut table = table(2);
+        followed(&mut table, &[true]);
+        let repaired = |vector| {
+            let mut written = Vec::new();
+            table.repair(vector, &mut |access, value| {
+                written.push((access.offset, value));
+                true
+            });
+            written
+        };
+        assert_eq!(repaired(0), message(0)[..3]);
+        assert_eq!(repaired(1), []);
+        assert_eq!(repaired(2), []);
+    }
+
+    #[test]
+    fn accesses_find_their_entry() {
+        let table = table(2);
+        let vector = |offset| table.vector_of(BarAccess::new(BarIndex::BAR0, offset, 4));
+        assert_eq!(
+            [0x7fc, 0x800, 0x80c, 0x810, 0x820].map(vector),
+            [None, Some(0), Some(0), Some(1), None]
+        );
+        let other = BarAccess::new(BarIndex::BAR2, 0x800, 4);
+        assert_eq!(table.vector_of(other), None);
+    }
+}

@@ -137,3 +137,82 @@ fn express_bits(capabilities: u16) -> Vec<(u16, u32)> {
     }
     bits
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(offset: u16, id: u16) -> Entry {
+        Entry {
+            offset,
+            id,
+            version: 1,
+            length: 8,
+        }
+    }
+
+    fn bits(standard: Vec<Entry>, extended: Vec<Entry>, head: u32) -> Vec<(u16, u32)> {
+        let capabilities = Capabilities { standard, extended };
+        let bits = WriteOneToClear::new(&capabilities, |_| head);
+        for &(offset, ones) in &bits.dwords {
+            assert_eq!(bits.bits(offset), ones);
+        }
+        assert_eq!(bits.bits(0x3c), 0);
+        bits.dwords
+    }
+
+    const STATUS: (u16, u32) = (0x04, 0xf900_0000);
+
+    #[test]
+    fn every_device_has_the_status_register() {
+        assert_eq!(bits(vec![], vec![], 0), [STATUS]);
+    }
+
+    #[test]
+    fn status_registers_of_capabilities_are_known() {
+        let standard = vec![entry(0x80, 0x10), entry(0x40, 0x01)];
+        let extended = vec![entry(0x100, 1), entry(0x140, 0x13), entry(0x200, 0x10)];
+        assert_eq!(
+            bits(standard, extended, 0x0002_0010),
+            [
+                STATUS,
+                (0x44, 0x8000),
+                (0x88, 0x004f_0000),
+                (0x90, 0xc000_0000),
+                (0x98, 0x011f_0000),
+                (0xa0, 0x0001_0000),
+                (0xb0, 0x8020_0000),
+                (0x104, u32::MAX),
+                (0x110, u32::MAX),
+                (0x130, 0x7f),
+                (0x144, 0x0003_0000),
+                (0x208, 0x0001_0000),
+            ]
+        );
+    }
+
+    #[test]
+    fn version_1_of_express_has_what_its_type_has() {
+        let of = |capabilities: u32| {
+            let dwords = bits(vec![entry(0x40, 0x10)], vec![], capabilities << 16 | 0x10);
+            dwords[1..]
+                .iter()
+                .map(|(at, _)| at - 0x40)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(0x0001), [0x08, 0x10]);
+        assert_eq!(of(0x0101), [0x08, 0x10, 0x18]);
+        assert_eq!(of(0x0041), [0x08, 0x10, 0x20]);
+        assert_eq!(of(0x00a1), [0x08, 0x10, 0x20]);
+    }
+
+    #[test]
+    fn what_belongs_to_the_next_entry_is_left_alone() {
+        let standard = vec![entry(0x40, 0x10), entry(0x54, 0x09)];
+        let dwords = bits(standard, vec![], 0x0002_0010);
+        assert_eq!(
+            dwords.iter().map(|one| one.0).collect::<Vec<_>>(),
+            [0x04, 0x48, 0x50]
+        );
+    }
+}
