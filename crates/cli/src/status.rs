@@ -30,6 +30,8 @@ pub(crate) struct DeviceClient {
     pub(crate) messages: u64,
     pub(crate) reads: u64,
     pub(crate) writes: u64,
+    pub(crate) bar_reads: u64,
+    pub(crate) bar_writes: u64,
 }
 
 impl From<DeviceStatus> for Device {
@@ -55,6 +57,8 @@ impl From<ClientStatus> for DeviceClient {
             messages: status.messages,
             reads: status.reads,
             writes: status.writes,
+            bar_reads: status.bar_reads,
+            bar_writes: status.bar_writes,
         }
     }
 }

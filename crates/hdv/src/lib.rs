@@ -39,6 +39,7 @@ mod callbacks;
 mod calls;
 mod device;
 mod error;
+mod event;
 mod function;
 mod host;
 mod interrupts;

@@ -289,13 +289,13 @@ impl Slot {
     pub(crate) fn remove(&self) {
         let mut function = self.lock();
         self.stop_locked(&mut function);
+        self.mmio.close();
         if let Some(function) = function.take() {
             // Also one that panicked before: it may have threads to end.
             end(&self.name, self.host, function);
         }
         self.set_state(DeviceState::Gone);
         self.memory.clear();
-        self.mmio.close();
         self.interrupts.disconnect(InterruptKind::Msi);
         self.interrupts.disconnect(InterruptKind::MsiX);
     }

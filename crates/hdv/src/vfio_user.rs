@@ -4,11 +4,12 @@
 //! are the host's.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdv_pci::BarIndex;
 use hdv_vfio_user::backend::{
-    Backend, DeviceFlags, DeviceInfo, DmaFlags, DmaMap, Irq, IrqAction, IrqData, IrqFlags,
-    IrqRequest, Region, RegionFlags,
+    Backend, DeviceFlags, DeviceInfo, DmaFlags, DmaMap, IoEventFd, Irq, IrqAction, IrqData,
+    IrqFlags, IrqRequest, Region, RegionFlags, RegionMapping,
 };
 use hdv_vfio_user::server::Peer;
 use hdv_vfio_user::vfio::{irq, region};
@@ -16,6 +17,7 @@ use rustix::io::Errno;
 
 use crate::function::ResetScope;
 use crate::interrupts::{InterruptKind, accept_receiver};
+use crate::mmio::{AccessSize, OfferedDoorbell};
 use crate::slot::{DeviceState, Slot};
 
 /// Bytes of config space.
@@ -25,9 +27,33 @@ const COMMAND: u64 = 0x04;
 /// Memory Space Enable and Bus Master Enable.
 const COMMAND_IN_USE: u8 = 0b110;
 
+/// Counts the accesses to BARs that one client sent here instead of making them itself.
+#[derive(Debug, Default)]
+pub(crate) struct BarAccesses {
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl BarAccesses {
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
+    }
+}
+
+/// Only the session's thread counts, so a plain load and store lose nothing.
+fn count(counter: &AtomicU64) {
+    let count = counter.load(Ordering::Relaxed).wrapping_add(1);
+    counter.store(count, Ordering::Relaxed);
+}
+
 /// One session of one client with a slot.
 pub(crate) struct SessionBackend {
     slot: Arc<Slot>,
+    accesses: Arc<BarAccesses>,
     /// The client has set Memory Space or Bus Master Enable: from now on a reset is the device's
     /// business too.
     in_use: bool,
@@ -35,9 +61,10 @@ pub(crate) struct SessionBackend {
 }
 
 impl SessionBackend {
-    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+    pub(crate) fn new(slot: Arc<Slot>, accesses: Arc<BarAccesses>) -> Self {
         Self {
             slot,
+            accesses,
             in_use: false,
             warned_of_messages: false,
         }
@@ -81,6 +108,31 @@ impl Backend for SessionBackend {
         }
     }
 
+    fn region_mapping(&self, index: u32) -> Option<RegionMapping> {
+        let offer = self.slot.mmio().offer(bar_of(index)?)?;
+        Some(RegionMapping {
+            file: Arc::clone(&offer.file),
+            offset: offer.offset,
+            areas: offer.areas.clone(),
+        })
+    }
+
+    fn region_io_event_fds(&self, index: u32) -> Vec<IoEventFd> {
+        let Some(bar) = bar_of(index) else {
+            return Vec::new();
+        };
+        let doorbells = self.slot.mmio().offered_doorbells(bar);
+        doorbells
+            .into_iter()
+            .map(|OfferedDoorbell { doorbell, event }| IoEventFd {
+                offset: doorbell.offset,
+                size: doorbell.size.map_or(0, AccessSize::bytes),
+                datamatch: doorbell.value,
+                event,
+            })
+            .collect()
+    }
+
     fn irq(&self, index: u32) -> Irq {
         match (kind_of(index), index) {
             (Some(kind), _) => Irq {
@@ -116,7 +168,10 @@ impl Backend for SessionBackend {
 
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         match bar_of(region) {
-            Some(bar) => self.slot.bar_read(bar, offset, data),
+            Some(bar) => {
+                count(&self.accesses.reads);
+                self.slot.bar_read(bar, offset, data);
+            }
             None => {
                 let offset = u16::try_from(offset).map_err(|_| Errno::INVAL)?;
                 self.slot.config_read(offset, data);
@@ -127,7 +182,10 @@ impl Backend for SessionBackend {
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
         match bar_of(region) {
-            Some(bar) => self.slot.bar_write(bar, offset, data),
+            Some(bar) => {
+                count(&self.accesses.writes);
+                self.slot.bar_write(bar, offset, data);
+            }
             None => {
                 let command = COMMAND
                     .checked_sub(offset)

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::error::DeviceId;
 use crate::slot::Slot;
 use crate::system::DeviceIds;
+use crate::vfio_user::BarAccesses;
 
 /// A client that has the device.
 pub(super) struct Connected {
@@ -19,6 +20,7 @@ pub(super) struct Connected {
     pub(super) socket: OwnedFd,
     pub(super) pid: Option<i32>,
     pub(super) statistics: Arc<Statistics>,
+    pub(super) accesses: Arc<BarAccesses>,
 }
 
 impl Connected {

@@ -8,7 +8,7 @@ use hdv_vfio_user::server::Session;
 
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
-use crate::vfio_user::SessionBackend;
+use crate::vfio_user::{BarAccesses, SessionBackend};
 
 /// Gives `endpoint`'s device to the client of `session`.
 pub(super) fn start(
@@ -18,10 +18,12 @@ pub(super) fn start(
     socket: OwnedFd,
     pid: Option<i32>,
 ) -> io::Result<()> {
+    let accesses = Arc::<BarAccesses>::default();
     *endpoint.occupancy() = Occupancy::Taken(Connected {
         socket,
         pid,
         statistics: session.statistics(),
+        accesses: Arc::clone(&accesses),
     });
     // A thread's name holds no NUL, which a device's may.
     let name = format!("hdv-{}", endpoint.slot().name().replace('\0', ""));
@@ -30,18 +32,18 @@ pub(super) fn start(
         .name(name)
         .spawn({
             let (shared, endpoint) = (Arc::clone(shared), Arc::clone(endpoint));
-            move || run(&shared, &endpoint, session)
+            move || run(&shared, &endpoint, session, accesses)
         })
         .inspect_err(|_| *endpoint.occupancy() = Occupancy::Free)?;
     Ok(())
 }
 
-fn run(shared: &Shared, endpoint: &Endpoint, session: Session) {
+fn run(shared: &Shared, endpoint: &Endpoint, session: Session, accesses: Arc<BarAccesses>) {
     let leaving = Leaving { shared, endpoint };
     // After the guard, so that it is gone before: its end has closed the connection in any case.
     let mut session = session;
     let name = endpoint.slot().name();
-    let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()));
+    let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()), accesses);
     match session.run(&mut backend) {
         Ok(()) => tracing::info!(device = name, "the client left"),
         Err(error) => tracing::warn!(device = name, "the client was disconnected: {error}"),

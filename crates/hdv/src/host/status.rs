@@ -45,6 +45,11 @@ pub struct ClientStatus {
     pub reads: u64,
     /// Region writes.
     pub writes: u64,
+    /// Reads of BARs among them, whoever answered: the device or a section. What a guest reads through
+    /// a mapping of its own is not here.
+    pub bar_reads: u64,
+    /// Writes to BARs among them, whoever took them: the device, a section or a doorbell.
+    pub bar_writes: u64,
 }
 
 pub(super) fn devices(shared: &Shared) -> Vec<DeviceStatus> {
@@ -68,6 +73,8 @@ fn status(endpoint: &Endpoint) -> Option<DeviceStatus> {
                 messages: counters.messages(),
                 reads: counters.reads(),
                 writes: counters.writes(),
+                bar_reads: connected.accesses.reads(),
+                bar_writes: connected.accesses.writes(),
             })
         }
         Occupancy::Free | Occupancy::Leaving => None,

@@ -1,12 +1,12 @@
 //! The eventfd that a client gives for a vector.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 
 use super::bank::Receiver;
+use crate::event;
 
 /// An eventfd to signal.
 pub(super) struct EventFd(OwnedFd);
@@ -19,22 +19,13 @@ impl EventFd {
 
 impl Receiver for EventFd {
     fn signal(&self) {
-        // The counter is full only when nobody has read 2^64 - 2 interrupts: it is readable
-        // already, nothing is lost.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+        event::signal(&self.0);
     }
 
     /// The client shares the open file and can make it blocking again, fill the counter and leave: the
-    /// device's thread would then wait for ever. Nobody misses interrupts from a full counter.
+    /// device's thread would then wait for ever.
     fn relieve(&self) {
-        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
-        let full = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0);
-        if full {
-            // `NOWAIT`, because it may have been emptied in between.
-            let mut count = [0; 8];
-            let mut buffers = [std::io::IoSliceMut::new(&mut count)];
-            let _ = rustix::io::preadv2(&self.0, &mut buffers, u64::MAX, ReadWriteFlags::NOWAIT);
-        }
+        event::relieve(&self.0);
     }
 }
 
@@ -46,11 +37,7 @@ impl Receiver for EventFd {
 /// # Errors
 /// `EINVAL` for anything but an eventfd.
 pub(crate) fn accept(event: OwnedFd) -> Result<OwnedFd, Errno> {
-    let link = format!("/proc/self/fd/{}", event.as_raw_fd());
-    // Without /proc, as in a confined process, the kind of file cannot be seen.
-    if let Ok(target) = std::fs::read_link(link)
-        && target.as_os_str() != "anon_inode:[eventfd]"
-    {
+    if !event::is_event(&event) {
         return Err(Errno::INVAL);
     }
     let flags = rustix::fs::fcntl_getfl(&event)?;

@@ -23,10 +23,10 @@ use vm_memory::{AtomicAccess, ByteValued, Bytes, GuestAddress};
 
 pub use aperture::Aperture;
 pub use map::MAX_REGIONS;
+pub(crate) use mapping::Mapping;
 
 use crate::sync::Published;
 use map::{Backing, NotMapped, Piece, Region, RegionMap};
-use mapping::Mapping;
 use transfer::{Reading, Transfer, Writing};
 
 /// Why an access to guest memory failed. Nothing was written, unless the access spans regions of

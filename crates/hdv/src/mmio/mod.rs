@@ -3,9 +3,14 @@
 //!
 //! [`Mmio`] is the device's handle. The transport looks here before every call into the device. The
 //! MSI-X table and pending-bit array, which have the right of way over sections, are not here.
+//!
+//! Everything is in one immutable value that is replaced whole, so that an access looks
+//! without a lock.
 
 mod doorbell;
+mod offer;
 mod section;
+mod table;
 
 use std::fmt;
 use std::ops::Range;
@@ -13,20 +18,26 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use hdv_pci::BarIndex;
-use hdv_vfio_user::backend::SparseArea;
+use hdv_vfio_user::limits::{MAX_SPARSE_AREAS, PAGE_SIZE};
 use rustix::io::Errno;
 
 pub use doorbell::{AccessSize, Doorbell};
+pub(crate) use offer::Offer;
 pub use section::{Section, SectionFlags};
 
-use crate::access::BarAccess;
+use crate::access::{self, BarAccess};
+use crate::sync::Published;
+use doorbell::Bell;
+use offer::Offers;
+use section::Backing;
+use table::Table;
 
 /// Why a doorbell or a section could not be had, or not be given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MmioError {
     /// A range that is empty, misaligned, wraps, or leaves its BAR.
-    #[error("offset {offset:#x} of {bar}, {length:#x} bytes: {problem}")]
+    #[error("offset {offset:#x} of BAR {bar}, {length:#x} bytes: {problem}")]
     Range {
         /// Which BAR.
         bar: BarIndex,
@@ -38,7 +49,7 @@ pub enum MmioError {
         problem: &'static str,
     },
     /// The same doorbell is registered, or another section overlaps.
-    #[error("offset {offset:#x} of {bar} is taken")]
+    #[error("offset {offset:#x} of BAR {bar} is taken")]
     Taken {
         /// Which BAR.
         bar: BarIndex,
@@ -46,7 +57,7 @@ pub enum MmioError {
         offset: u64,
     },
     /// There is no such doorbell or section.
-    #[error("there is nothing at offset {offset:#x} of {bar}")]
+    #[error("there is nothing at offset {offset:#x} of BAR {bar}")]
     NotFound {
         /// Which BAR.
         bar: BarIndex,
@@ -55,7 +66,7 @@ pub enum MmioError {
     },
     /// The client has mapped the section and cannot be made to give it back.
     #[error(
-        "offset {offset:#x} of {bar} is mapped by the client: it is free when the client has left"
+        "offset {offset:#x} of BAR {bar} is mapped by the client: it is free when the client has left"
     )]
     Mapped {
         /// Which BAR.
@@ -66,21 +77,16 @@ pub enum MmioError {
     /// The descriptor is not an eventfd.
     #[error("a doorbell's event must be an eventfd")]
     NotAnEvent,
-    /// The descriptor cannot be mapped, or does not have the range.
+    /// An event's descriptor cannot be duplicated.
+    #[error("the event's descriptor cannot be duplicated: {0}")]
+    Descriptor(Errno),
+    /// The section's file cannot be mapped: `EINVAL` if it does not have the range, `EACCES` if the
+    /// section is writeable and the file is not, otherwise what the kernel says.
     #[error("the section's file cannot be mapped: {0}")]
     File(Errno),
     /// The function has been torn down.
     #[error("the device is gone")]
     Gone,
-}
-
-/// What a client may map of a BAR: one file, `offset` its byte that is the BAR's first, and areas.
-#[derive(Debug)]
-pub(crate) struct Offer {
-    pub(crate) file: Arc<OwnedFd>,
-    pub(crate) offset: u64,
-    /// Sorted, whole pages, never empty.
-    pub(crate) areas: Vec<SparseArea>,
 }
 
 /// A doorbell as a client may be given it (GET_REGION_IO_FDS).
@@ -90,13 +96,49 @@ pub(crate) struct OfferedDoorbell {
     pub(crate) event: Arc<OwnedFd>,
 }
 
+/// Everything that is placed, and what the client was told of it.
+#[derive(Clone, Default)]
+struct State {
+    table: Table<Arc<Bell>, Arc<Backing>>,
+    offers: Offers,
+    /// Torn down.
+    closed: bool,
+}
+
+impl State {
+    /// Whether the client may have mapped any of these bytes of a BAR.
+    fn check_not_mapped(&self, bar: BarIndex, bytes: &Range<u64>) -> Result<(), MmioError> {
+        if self.offers.cover(bar, bytes) {
+            let offset = bytes.start;
+            return Err(MmioError::Mapped { bar, offset });
+        }
+        Ok(())
+    }
+
+    fn offer(&self, bar: BarIndex) -> Option<Arc<Offer>> {
+        let sections: Vec<_> = self.table.sections(bar).collect();
+        let described: Vec<_> = sections
+            .iter()
+            .map(|placed| (placed.section, placed.file))
+            .collect();
+        let (size, reserved) = (self.table.bar_size(bar), self.table.reserved(bar));
+        let choice = offer::choose(&described, size, reserved, MAX_SPARSE_AREAS)?;
+        Some(Arc::new(Offer {
+            file: Arc::clone(sections[choice.section].backing.file.as_ref()?),
+            offset: choice.offset,
+            areas: choice.areas,
+        }))
+    }
+}
+
 /// The handle through which a device places doorbells and sections into its BARs. Clones
 /// act on the same function; usable from any thread, also inside a call into the device.
 ///
-/// Everything placed here is released when the device is torn down.
+/// Everything placed here is released when the device is torn down. When a call that takes something back
+/// returns, nothing is signalled or accessed through it any more.
 #[derive(Clone)]
 pub struct Mmio {
-    _shared: Arc<()>,
+    shared: Arc<Published<State>>,
 }
 
 impl Mmio {
@@ -104,71 +146,116 @@ impl Mmio {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            _shared: Arc::new(()),
+            shared: Arc::new(Published::new(State::default())),
         }
     }
 
-    /// Registers a doorbell: a guest's write that it matches signals `event` and is discarded; the
-    /// device is not called. `event`, an eventfd, is duplicated.
-    ///
-    /// # Errors
-    /// [`MmioError`].
-    pub fn register_doorbell(
+    /// Makes a change, unless the function is gone.
+    fn change<R>(
         &self,
-        _doorbell: Doorbell,
-        _event: BorrowedFd<'_>,
-    ) -> Result<(), MmioError> {
-        Err(MmioError::Gone)
+        change: impl FnOnce(&mut State) -> Result<R, MmioError>,
+    ) -> Result<R, MmioError> {
+        self.shared.replace_helping(
+            |state| {
+                if state.closed {
+                    return Err(MmioError::Gone);
+                }
+                let mut next = state.clone();
+                let result = change(&mut next)?;
+                Ok((next, result))
+            },
+            |old| old.table.events().for_each(|bell| bell.relieve()),
+        )
     }
 
-    /// Takes a doorbell back.
+    /// Registers a doorbell: a guest's write that it matches signals `event` and is discarded; the
+    /// device is not called. `event`, an eventfd, is duplicated and otherwise left as it is. A client
+    /// may be given it too.
     ///
     /// # Errors
-    /// [`MmioError::NotFound`].
-    pub fn unregister_doorbell(&self, _doorbell: &Doorbell) -> Result<(), MmioError> {
-        Err(MmioError::Gone)
+    /// [`MmioError::Range`], [`MmioError::NotAnEvent`], [`MmioError::Descriptor`];
+    /// [`MmioError::Taken`] for one that matches the same writes; [`MmioError::Mapped`] inside of what the
+    /// client has mapped; [`MmioError::Gone`].
+    pub fn register_doorbell(
+        &self,
+        doorbell: Doorbell,
+        event: BorrowedFd<'_>,
+    ) -> Result<(), MmioError> {
+        let doorbell = doorbell.normalized();
+        self.change(|state| {
+            let bell = Arc::new(Bell::new(event)?);
+            state.table.add_doorbell(doorbell, bell)?;
+            let Doorbell { bar, offset, .. } = doorbell;
+            state.check_not_mapped(bar, &(offset..offset.saturating_add(1)))
+        })
+    }
+
+    /// Takes a doorbell back. A client that was given its event
+    /// ([`register_doorbell`](Self::register_doorbell)) may go on to signal that.
+    ///
+    /// # Errors
+    /// [`MmioError::NotFound`], [`MmioError::Gone`].
+    pub fn unregister_doorbell(&self, doorbell: &Doorbell) -> Result<(), MmioError> {
+        self.change(|state| state.table.remove_doorbell(&doorbell.normalized()))
     }
 
     /// Registers a whole page of 4096 bytes, number `page` of the BAR: any write of any size to it that no
     /// [`Doorbell`] matches signals `event` and is discarded.
     ///
     /// # Errors
-    /// [`MmioError`].
+    /// As [`register_doorbell`](Self::register_doorbell).
     pub fn register_doorbell_page(
         &self,
-        _bar: BarIndex,
-        _page: u64,
-        _event: BorrowedFd<'_>,
+        bar: BarIndex,
+        page: u64,
+        event: BorrowedFd<'_>,
     ) -> Result<(), MmioError> {
-        Err(MmioError::Gone)
+        self.change(|state| {
+            let bell = Arc::new(Bell::new(event)?);
+            state.table.add_page(bar, page, bell)?;
+            let offset = table::offset_of(bar, page)?;
+            state.check_not_mapped(bar, &(offset..offset.saturating_add(PAGE_SIZE)))
+        })
     }
 
     /// Takes a doorbell page back.
     ///
     /// # Errors
-    /// [`MmioError::NotFound`].
-    pub fn unregister_doorbell_page(&self, _bar: BarIndex, _page: u64) -> Result<(), MmioError> {
-        Err(MmioError::Gone)
+    /// [`MmioError::NotFound`], [`MmioError::Gone`].
+    pub fn unregister_doorbell_page(&self, bar: BarIndex, page: u64) -> Result<(), MmioError> {
+        self.change(|state| state.table.remove_page(bar, page))
     }
 
-    /// Backs a range of a BAR with a range of `file`, which is duplicated.
+    /// Backs a range of a BAR with a range of `file`, which is mapped, and duplicated if need be: guest
+    /// accesses go there and do not reach the device. The same section of the same file
+    /// again changes nothing.
+    ///
+    /// A section that is writeable, not [`SectionFlags::NEVER_OFFERED`], and placed before the client
+    /// asks for it may be mapped by the client, which gets the whole file for that.
     ///
     /// # Errors
-    /// [`MmioError`].
-    pub fn create_section(
-        &self,
-        _section: Section,
-        _file: BorrowedFd<'_>,
-    ) -> Result<(), MmioError> {
-        Err(MmioError::Gone)
+    /// [`MmioError::Range`], [`MmioError::File`]; [`MmioError::Taken`] when another section
+    /// overlaps; [`MmioError::Gone`].
+    pub fn create_section(&self, section: Section, file: BorrowedFd<'_>) -> Result<(), MmioError> {
+        self.change(|state| {
+            // A range that is wrong is told before what is wrong with the file.
+            state.table.check_section(&section)?;
+            let (id, backing) = Backing::new(&section, file).map_err(MmioError::File)?;
+            state.table.add_section(section, id, Arc::new(backing))
+        })
     }
 
     /// Takes the section that begins at `offset` of the BAR, in bytes, back.
     ///
     /// # Errors
-    /// [`MmioError::NotFound`], [`MmioError::Mapped`].
-    pub fn destroy_section(&self, _bar: BarIndex, _offset: u64) -> Result<(), MmioError> {
-        Err(MmioError::Gone)
+    /// [`MmioError::NotFound`]; [`MmioError::Mapped`] when the client may have mapped some of it;
+    /// [`MmioError::Gone`].
+    pub fn destroy_section(&self, bar: BarIndex, offset: u64) -> Result<(), MmioError> {
+        self.change(|state| {
+            let bytes = state.table.section_at(bar, offset)?.bytes();
+            state.check_not_mapped(bar, &bytes)?;
+            state.table.remove_section(bar, offset)
+        })
     }
 
     /// Says how large the BARs are, in bytes, and where interrupt tables lie, whose pages are never offered to a
@@ -176,54 +263,130 @@ impl Mmio {
     /// and does not fit is never reached.
     pub fn set_layout(
         &self,
-        _bar_sizes: [u64; BarIndex::ALL.len()],
-        _tables: Vec<(BarIndex, Range<u64>)>,
+        bar_sizes: [u64; BarIndex::ALL.len()],
+        tables: Vec<(BarIndex, Range<u64>)>,
     ) {
+        // One that is gone needs no layout.
+        let _ = self.change(|state| {
+            state.table.set_layout(bar_sizes, tables);
+            Ok(())
+        });
     }
 
     /// Whether nothing at all is placed: the answer of most functions, without a search.
     pub(crate) fn is_empty(&self) -> bool {
-        true
+        self.shared.read().table.is_empty()
     }
 
     /// Answers a read from a section, unless an interrupt table is there; false if there is none.
-    pub(crate) fn read(&self, _access: BarAccess, _data: &mut [u8]) -> bool {
-        false
+    pub(crate) fn read(&self, access: BarAccess, data: &mut [u8]) -> bool {
+        let state = self.shared.read();
+        let Some(placed) = state.table.section(access) else {
+            return false;
+        };
+        !state.table.meets_interrupt_table(access)
+            && placed
+                .backing
+                .read(access.offset - placed.section.offset, data)
     }
 
     /// Carries out a write that a doorbell or a section takes, interrupt tables excepted from the
     /// latter; false if none does.
-    pub(crate) fn write(&self, _access: BarAccess, _data: &[u8]) -> bool {
-        false
+    pub(crate) fn write(&self, access: BarAccess, data: &[u8]) -> bool {
+        let state = self.shared.read();
+        if let Some(bell) = state.table.rung(access, access::value_of(data)) {
+            bell.ring();
+            return true;
+        }
+        let Some(placed) = state.table.section(access) else {
+            return false;
+        };
+        if state.table.meets_interrupt_table(access) {
+            return false;
+        }
+        if placed.section.flags.contains(SectionFlags::WRITEABLE) {
+            placed
+                .backing
+                .write(access.offset - placed.section.offset, data);
+        }
+        true
     }
 
     /// As [`Mmio::read`], interrupt tables included: for a function whose device keeps them in a section.
-    pub(crate) fn read_section(&self, _access: BarAccess, _data: &mut [u8]) -> bool {
-        false
+    pub(crate) fn read_section(&self, access: BarAccess, data: &mut [u8]) -> bool {
+        let state = self.shared.read();
+        state.table.section(access).is_some_and(|placed| {
+            placed
+                .backing
+                .read(access.offset - placed.section.offset, data)
+        })
     }
 
     /// Writes a section, interrupt tables included and whatever the guest may write: for the host's own
-    /// writes to an interrupt table.
-    pub(crate) fn write_section(&self, _access: BarAccess, _data: &[u8]) -> bool {
-        false
+    /// writes to an interrupt table. False if there is none, or its file cannot be written.
+    pub(crate) fn write_section(&self, access: BarAccess, data: &[u8]) -> bool {
+        let state = self.shared.read();
+        state.table.section(access).is_some_and(|placed| {
+            placed
+                .backing
+                .write(access.offset - placed.section.offset, data)
+        })
     }
 
     /// What this client may map of a BAR. Once asked, the answer holds until
     /// [`Mmio::client_left`], and what it names counts as mapped.
-    pub(crate) fn offer(&self, _bar: BarIndex) -> Option<Arc<Offer>> {
-        None
+    pub(crate) fn offer(&self, bar: BarIndex) -> Option<Arc<Offer>> {
+        let given = self.shared.read().offers.given(bar);
+        given.unwrap_or_else(|| {
+            let offered = self.change(|state| {
+                let offer = state.offer(bar);
+                Ok(state.offers.give(bar, offer))
+            });
+            // A stub has nothing to map.
+            offered.unwrap_or_default()
+        })
     }
 
-    /// Doorbells of a BAR that a client may signal itself.
-    pub(crate) fn offered_doorbells(&self, _bar: BarIndex) -> Vec<OfferedDoorbell> {
-        Vec::new()
+    /// Doorbells of a BAR that a client may signal itself: those that it can tell from the others at their
+    /// offset, and whose value, if they have one, has a size.
+    pub(crate) fn offered_doorbells(&self, bar: BarIndex) -> Vec<OfferedDoorbell> {
+        let state = self.shared.read();
+        let size = state.table.bar_size(bar);
+        let all: Vec<_> = state.table.doorbells(bar).collect();
+        all.chunk_by(|(one, _), (other, _)| one.offset == other.offset)
+            .filter(|here| match here {
+                [(only, _)] => only.size.is_some() || only.value.is_none(),
+                several => several.iter().all(|(doorbell, _)| doorbell.is_exact()),
+            })
+            .flatten()
+            .filter(|(doorbell, _)| doorbell.offset < size)
+            .map(|(doorbell, bell)| OfferedDoorbell {
+                doorbell: *doorbell,
+                event: bell.give(),
+            })
+            .collect()
     }
 
     /// The client is gone and has nothing mapped any more.
-    pub(crate) fn client_left(&self) {}
+    pub(crate) fn client_left(&self) {
+        // One that is gone has offered nothing.
+        let _ = self.change(|state| {
+            state.offers = Offers::default();
+            Ok(())
+        });
+    }
 
     /// The function has been torn down: releases everything and refuses anything new.
-    pub(crate) fn close(&self) {}
+    pub(crate) fn close(&self) {
+        // A second time there is nothing left to do.
+        let _ = self.change(|state| {
+            *state = State {
+                closed: true,
+                ..State::default()
+            };
+            Ok(())
+        });
+    }
 }
 
 impl Default for Mmio {
@@ -237,3 +400,6 @@ impl fmt::Debug for Mmio {
         f.debug_struct("Mmio").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;
