@@ -8,6 +8,6 @@ mod toolchain;
 mod valgrind;
 
 pub(crate) use check::check;
-pub(crate) use library::{Library, LibraryError, Variant, examples};
-pub(crate) use served::{Served, ServedDevice, ServedError};
+pub(crate) use library::{Library, Variant, examples};
+pub(crate) use served::{Served, ServedDevice};
 pub(crate) use valgrind::{FOUND, Valgrind};

@@ -93,6 +93,8 @@ impl Served {
                 }
             });
         }
+        // The readers' are the only ones from now on, so that the program's end is heard.
+        drop(sender);
         let mut served = Self {
             program,
             child,
@@ -154,11 +156,6 @@ impl Served {
     /// Its devices, in the order in which it named them.
     pub(crate) fn devices(&self) -> &[ServedDevice] {
         &self.devices
-    }
-
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// Asks it to end, and waits; everything it printed.
@@ -282,6 +279,7 @@ mod tests {
     #[test]
     fn a_program_that_fails_is_told_with_its_words() {
         let error = Served::start(shell("echo no device >&2; exit 3"), LIMIT).unwrap_err();
+        assert!(matches!(error, ServedError::Ended { .. }), "{error}");
         assert!(error.to_string().contains("no device"), "{error}");
         let served = Served::start(
             shell("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done"),

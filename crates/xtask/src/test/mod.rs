@@ -3,6 +3,7 @@
 //! What a step needs it brings itself; what it cannot bring is a failure.
 
 mod c_library;
+mod conformance;
 mod fuzz;
 mod lspci;
 mod memcheck;
@@ -40,6 +41,8 @@ enum Step {
     Docs,
     /// Unit, property and socket tests, examples, code blocks of the documents.
     Tests,
+    /// Every name of the C interface has its tests.
+    Conformance,
     /// The lock-free parts are model-checked.
     Loom,
     /// lspci decodes what the probe command dumps.
@@ -85,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> bool {
     for (step, ok, taken) in &outcomes {
         let verdict = if *ok { "ok" } else { "FAILED" };
         println!(
-            "{verdict:>6}  {:<8} {:6.1} s",
+            "{verdict:>6}  {:<11} {:6.1} s",
             name(*step),
             taken.as_secs_f32()
         );
@@ -112,6 +115,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Clippy => steps::clippy(),
         Step::Docs => steps::docs(),
         Step::Tests => steps::tests(),
+        Step::Conformance => conformance::run(),
         Step::Loom => steps::loom(),
         Step::Lspci => with_ui(lspci::run),
         Step::C => with_ui(c_library::run),
