@@ -6,13 +6,17 @@
 
 use std::fmt;
 
+use crate::camera;
 use crate::checks::{Selection, Settings, Verdict, guarded, outcome};
+use crate::framebuffer;
 use crate::lab;
 use crate::platform::{BarAccess, Identity, Platform};
 use crate::report::Line;
 
 /// Every kind but the sensor.
 pub static FAMILIES: &[&Family] = &[
+    &camera::FAMILY,
+    &framebuffer::FAMILY,
     &lab::FAMILIES[0],
     &lab::FAMILIES[1],
     &lab::FAMILIES[2],

@@ -2,13 +2,18 @@
 //! one over a vfio-user connection.
 //!
 //! Drivers are written over two traits, [`platform::BarAccess`] and [`platform::Platform`], and
-//! so are the [`checks`] that say whether a device keeps what its registers promise. What the
-//! program prints is in [`report`]; what it does as a guest's first process in [`init`].
+//! so are the [`checks`] that say whether a device keeps what its registers promise; [`families`]
+//! lists the kinds of devices that are checked. What the program prints is in [`report`]; what it
+//! does as a guest's first process in [`init`].
 //!
 //! Nothing here knows how a device is emulated.
 
+pub mod camera;
 pub mod checks;
+pub mod checksum;
 pub mod families;
+pub mod framebuffer;
+pub mod image;
 pub mod init;
 pub mod lab;
 pub mod outside;

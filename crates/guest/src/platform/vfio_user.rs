@@ -1,16 +1,18 @@
 //! A device on a vfio-user socket, driven through our client end: no VM, no kernel.
 //!
-//! The device's DMA memory is a memfd per buffer, given to the server by DMA_MAP.
+//! The device's DMA memory is a memfd per buffer, given to the server by DMA_MAP. What the
+//! server offers of a BAR is mapped, as a VMM does, and accesses there make no message.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hdv_vfio_user::backend::DmaFlags;
-use hdv_vfio_user::client::{Client, ClientOptions};
+use hdv_vfio_user::backend::{DmaFlags, SparseArea};
+use hdv_vfio_user::client::{Client, ClientOptions, ClientRegion};
 use hdv_vfio_user::vfio::{irq, region};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::io::Errno;
 
 use super::addresses::DmaAddresses;
 use super::dma::Mapping;
@@ -30,7 +32,15 @@ pub struct VfioUser {
     addresses: Arc<DmaAddresses>,
     vectors: Vectors,
     sizes: [u64; BARS],
+    mapped: [Vec<Area>; BARS],
     name: String,
+}
+
+/// A mapped part of a BAR.
+#[derive(Debug)]
+struct Area {
+    offset: u64,
+    memory: Memory,
 }
 
 impl VfioUser {
@@ -43,14 +53,18 @@ impl VfioUser {
         let mut client = Client::connect(socket, ClientOptions::default())
             .map_err(|error| Error::Client(format!("{}: {error}", socket.display())))?;
         let mut sizes = [0; BARS];
-        for (size, index) in sizes.iter_mut().zip(0..) {
-            *size = client.region_info(index).map_err(client_error)?.size;
+        let mut mapped: [Vec<Area>; BARS] = Default::default();
+        for ((size, areas), index) in sizes.iter_mut().zip(&mut mapped).zip(0..) {
+            let region = client.region_info(index).map_err(client_error)?;
+            *areas = map_areas(&region)?;
+            *size = region.size;
         }
         let platform = Self {
             client: Arc::new(Mutex::new(client)),
             addresses: Arc::default(),
             vectors: Vectors::default(),
             sizes,
+            mapped,
             name: socket.display().to_string(),
         };
         pci::set_command(&platform, COMMAND_MEMORY | COMMAND_BUS_MASTER)?;
@@ -65,6 +79,46 @@ impl VfioUser {
         width.check("the BAR", offset, self.bar_size(bar)?)?;
         Ok(usize::try_from(width.bytes()).unwrap_or(8))
     }
+
+    /// The mapped memory that holds all of an access, and where in it.
+    fn mapping(&self, bar: u8, offset: u64, width: Width) -> Option<(&Memory, u64)> {
+        self.mapped.get(usize::from(bar))?.iter().find_map(|area| {
+            let at = offset.checked_sub(area.offset)?;
+            width
+                .fits(at, area.memory.length())
+                .then_some((&area.memory, at))
+        })
+    }
+}
+
+/// Maps every area of a region that the server offers.
+fn map_areas(region: &ClientRegion) -> Result<Vec<Area>> {
+    let Some(file) = region.file.as_ref().filter(|_| region.mappable) else {
+        return Ok(Vec::new());
+    };
+    let whole = [SparseArea {
+        offset: 0,
+        size: region.size,
+    }];
+    let areas = if region.areas.is_empty() {
+        &whole
+    } else {
+        region.areas.as_slice()
+    };
+    areas
+        .iter()
+        .map(|area| {
+            let in_file = region.offset.checked_add(area.offset);
+            let memory = in_file
+                .ok_or(Errno::OVERFLOW)
+                .and_then(|offset| Memory::shared(file.as_fd(), offset, area.size))
+                .map_err(|errno| Error::call("mmap of a region", errno))?;
+            Ok(Area {
+                offset: area.offset,
+                memory,
+            })
+        })
+        .collect()
 }
 
 fn lock(client: &Mutex<Client>) -> MutexGuard<'_, Client> {
@@ -121,6 +175,9 @@ impl BarAccess for VfioUser {
 
     fn read(&self, bar: u8, offset: u64, width: Width) -> Result<u64> {
         let count = self.check(bar, offset, width)?;
+        if let Some((memory, at)) = self.mapping(bar, offset, width) {
+            return memory.read(at, width);
+        }
         let mut bytes = [0; 8];
         self.client()
             .region_read(u32::from(bar), offset, &mut bytes[..count])
@@ -130,6 +187,9 @@ impl BarAccess for VfioUser {
 
     fn write(&self, bar: u8, offset: u64, width: Width, value: u64) -> Result<()> {
         let count = self.check(bar, offset, width)?;
+        if let Some((memory, at)) = self.mapping(bar, offset, width) {
+            return memory.write(at, width, value);
+        }
         self.client()
             .region_write(u32::from(bar), offset, &value.to_le_bytes()[..count])
             .map_err(client_error)
