@@ -195,7 +195,8 @@ pub trait Backend {
         Vec::new()
     }
 
-    /// An interrupt index below `num_irqs`. Must not change during a session.
+    /// An interrupt index below `num_irqs`. Must not change during a session once
+    /// [`first_use`](Self::first_use) has returned.
     fn irq(&self, index: u32) -> Irq;
 
     /// VERSION was agreed; `peer` reaches the client for DMA messages.

@@ -41,6 +41,12 @@ pub struct Dispatcher {
     used: bool,
 }
 
+/// What the backend says of its interrupt indexes. No index is used before
+/// [`Backend::first_use`], which may be where a device learns of its vectors.
+fn irqs(backend: &dyn Backend, count: u32) -> Vec<Irq> {
+    (0..count).map(|index| backend.irq(index)).collect()
+}
+
 /// A command on its way to the function that carries it out.
 pub(super) struct Request<'a> {
     pub(super) body: &'a [u8],
@@ -69,7 +75,7 @@ impl Dispatcher {
         Ok(Self {
             device,
             regions: (0..device.num_regions).map(|i| backend.region(i)).collect(),
-            irqs: (0..device.num_irqs).map(|i| backend.irq(i)).collect(),
+            irqs: irqs(backend, device.num_irqs),
             client_fds: client.message_fds(),
             max_transfer: MAX_DATA_TRANSFER,
             reply: Reply::new(),
@@ -138,6 +144,7 @@ impl Dispatcher {
         }
         backend.first_use()?;
         self.used = true;
+        self.irqs = irqs(backend, self.device.num_irqs);
         Ok(())
     }
 

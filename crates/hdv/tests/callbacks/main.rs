@@ -1,0 +1,10 @@
+//! Devices behind callbacks: their life, config space and interrupts, as their callbacks and a guest
+//! see it; over a real socket but for the properties.
+
+mod config;
+mod device;
+mod interrupts;
+mod life;
+mod properties;
+#[path = "../support/mod.rs"]
+mod support;
