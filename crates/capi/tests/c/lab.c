@@ -33,7 +33,7 @@ enum disorder {
     STARTED_AGAIN = 4,
     STOPPED_UNSTARTED = 8,
     TORN_DOWN_STARTED = 16,
-    ACCESSED_UNSTARTED = 32,
+    READ_UNSTARTED = 32,
     CALLED_AFTER_TEARDOWN = 64,
 };
 
@@ -256,7 +256,7 @@ static HRESULT CALLBACK read_memory(void *context, HDV_PCI_BAR_SELECTOR bar, UIN
     HRESULT result = S_OK;
     UINT64 value = 0;
     if (!device->started)
-        device->disorder |= ACCESSED_UNSTARTED;
+        device->disorder |= READ_UNSTARTED;
     if (is_register(device, bar, offset)) {
         UINT64 aligned = offset & ~(UINT64)3;
         value = read_register(device, aligned);
@@ -278,8 +278,7 @@ static HRESULT CALLBACK write_memory(void *context, HDV_PCI_BAR_SELECTOR bar, UI
     HRESULT result = S_OK;
     UINT64 value = 0;
     memcpy(&value, bytes, (size_t)length);
-    if (!device->started)
-        device->disorder |= ACCESSED_UNSTARTED;
+    /* Also without Start: the host writes to the MSI-X table when the guest has left. */
     if (!is_register(device, bar, offset)) {
         if (device->behaviour->write != NULL)
             result = device->behaviour->write(device, (UINT32)bar, offset, length, value);

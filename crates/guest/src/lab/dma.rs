@@ -69,6 +69,8 @@ impl Words<'_> {
 
 pub(super) fn check(device: &dyn Platform, _: &mut Context<'_>) -> Verdict {
     let lab = Lab::open(device, DMA)?;
+    // There is memory throughout, so that an address without any is a bad one and not one too early.
+    let _other = device.dma_buffer(BUFFER)?;
     let buffer = device.dma_buffer(BUFFER)?;
     let words = Words(&buffer);
     let aim = |address: u64, length: u64| {

@@ -6,18 +6,15 @@ use std::time::Duration;
 use super::registers::{
     RESET, RESET_RESETS, RESET_TABLE, RESET_TRIGGER, RESET_UNKNOWN, RESET_VECTORS,
 };
-use super::{Failure, Lab, MATTER, NOT_FOUND, S_OK};
+use super::{Failure, Lab, NOT_FOUND, S_OK};
 use crate::checks::{Settings, Verdict, ensure};
 use crate::families::Context;
-use crate::platform::{Platform, Width};
+use crate::platform::Platform;
+use crate::platform::pci::MSIX_ENTRY_BYTES;
 
 /// How many vectors are used.
 #[expect(clippy::cast_possible_truncation, reason = "there are 8")]
 const VECTORS: u16 = RESET_VECTORS as u16;
-/// Bytes of a table entry; its last dword is vector control.
-const ENTRY: u64 = 16;
-const VECTOR_CONTROL: u64 = 12;
-const MASKED: u64 = 1;
 /// The vectors that are masked for a while.
 const TO_MASK: [u16; 2] = [3, 7];
 /// How often the function is reset.
@@ -51,7 +48,7 @@ pub(super) fn check(device: &dyn Platform, context: &mut Context<'_>) -> Verdict
 fn all_fire(lab: &Lab<'_>, device: &dyn Platform, settings: &Settings) -> Result<(), Failure> {
     let mut messages = Vec::new();
     for vector in 0..u64::from(VECTORS) {
-        let entry = RESET_TABLE + ENTRY * vector;
+        let entry = RESET_TABLE + MSIX_ENTRY_BYTES * vector;
         let message = (lab.get_wide(entry)?, lab.get(entry + 8)?);
         ensure(message.0 != 0 && !messages.contains(&message), || {
             format!("vector {vector} has the message {message:x?}, those before have {messages:x?}")
@@ -93,7 +90,7 @@ fn fires_once(device: &dyn Platform, vector: u16, settings: &Settings) -> Result
 /// A masked vector fires when it is unmasked, and no other is held back by it.
 fn masked(lab: &Lab<'_>, device: &dyn Platform, settings: &Settings) -> Result<(), Failure> {
     for vector in TO_MASK {
-        set_control(device, vector, MASKED)?;
+        device.mask(vector, true)?;
     }
     for vector in TO_MASK {
         trigger(lab, vector)?;
@@ -110,17 +107,8 @@ fn masked(lab: &Lab<'_>, device: &dyn Platform, settings: &Settings) -> Result<(
         })?;
     }
     for vector in TO_MASK {
-        set_control(device, vector, 0)?;
+        device.mask(vector, false)?;
         fires_once(device, vector, settings)?;
     }
     Ok(())
-}
-
-fn set_control(device: &dyn Platform, vector: u16, value: u64) -> Result<(), Failure> {
-    let at = ENTRY * u64::from(vector) + VECTOR_CONTROL;
-    device.write(MATTER, at, Width::Dword, value)?;
-    let read = device.read(MATTER, at, Width::Dword)?;
-    ensure(read & MASKED == value, || {
-        format!("control of vector {vector} reads {read:#x} after {value:#x} was written")
-    })
 }

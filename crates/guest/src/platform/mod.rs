@@ -236,6 +236,14 @@ pub trait Platform: BarAccess {
     /// When the vector is not enabled.
     fn wait(&self, vector: u16, limit: Duration) -> Result<u64>;
 
+    /// Masks or unmasks an MSI-X vector. What becomes pending meanwhile fires when it is unmasked.
+    ///
+    /// # Errors
+    /// When the function has no such vector or the mask bit does not hold.
+    fn mask(&self, vector: u16, masked: bool) -> Result<()> {
+        pci::mask_vector(self, vector, masked)
+    }
+
     /// Function level reset. Afterwards the function decodes memory and masters the bus
     /// again, and the vectors enabled before are still enabled.
     ///

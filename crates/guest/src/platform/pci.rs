@@ -42,6 +42,14 @@ pub const EXPRESS_FUNCTION_RESET: u16 = 1 << 15;
 
 /// Message Control in the MSI-X capability, 16 bits.
 pub const MSIX_CONTROL: u16 = 2;
+/// Table Offset and BIR in the MSI-X capability, 32 bits: the BAR in the low 3 bits.
+pub const MSIX_TABLE: u16 = 4;
+/// Bytes of an entry of the MSI-X table.
+pub const MSIX_ENTRY_BYTES: u64 = 16;
+/// Vector Control in an entry, 32 bits.
+pub const MSIX_ENTRY_CONTROL: u64 = 12;
+/// Vector Control: the vector is masked.
+pub const MSIX_ENTRY_MASKED: u64 = 1;
 /// Message Control: MSI-X is enabled.
 pub const MSIX_ENABLE: u16 = 1 << 15;
 /// Message Control: every vector is masked.
@@ -115,6 +123,29 @@ pub fn msix_control(device: &(impl BarAccess + ?Sized)) -> Result<u16> {
     find_capability(device, CAPABILITY_MSIX)?
         .map(|at| at + MSIX_CONTROL)
         .ok_or_else(|| Error::Missing(format!("{} has no MSI-X capability", device.name())))
+}
+
+/// Writes the mask bit of a vector in the MSI-X table.
+///
+/// # Errors
+/// When the function has no MSI-X or the bit does not hold.
+pub fn mask_vector(device: &(impl BarAccess + ?Sized), vector: u16, masked: bool) -> Result<()> {
+    let capability = msix_control(device)? - MSIX_CONTROL;
+    let table = device.config_read(capability + MSIX_TABLE, Width::Dword)?;
+    let [bar, ..] = (table & 7).to_le_bytes();
+    let at = u64::from(table & !7) + MSIX_ENTRY_BYTES * u64::from(vector) + MSIX_ENTRY_CONTROL;
+    let control = device.read(bar, at, Width::Dword)? & !MSIX_ENTRY_MASKED;
+    let wanted = control | u64::from(masked);
+    device.write(bar, at, Width::Dword, wanted)?;
+    let read = device.read(bar, at, Width::Dword)?;
+    if read == wanted {
+        Ok(())
+    } else {
+        Err(Error::Missing(format!(
+            "{}: control of vector {vector} reads {read:#x} after {wanted:#x} was written",
+            device.name()
+        )))
+    }
 }
 
 /// The config offset of Device Control, where a function level reset is started.

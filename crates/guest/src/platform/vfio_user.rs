@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hdv_vfio_user::backend::{DmaFlags, SparseArea};
+use hdv_vfio_user::backend::{DmaFlags, IrqAction, SparseArea};
 use hdv_vfio_user::client::{Client, ClientOptions, ClientRegion};
 use hdv_vfio_user::vfio::{irq, region};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
@@ -265,6 +265,18 @@ impl Platform for VfioUser {
 
     fn wait(&self, vector: u16, limit: Duration) -> Result<u64> {
         self.vectors.wait(vector, limit)
+    }
+
+    /// Masks as a VMM does, which keeps the table to itself.
+    fn mask(&self, vector: u16, masked: bool) -> Result<()> {
+        let action = if masked {
+            IrqAction::Mask
+        } else {
+            IrqAction::Unmask
+        };
+        self.client()
+            .act_on_irqs(irq::MSIX, vector.into(), 1, action)
+            .map_err(client_error)
     }
 
     /// Resets as a kernel does: saves what a reset clears, resets through config space, waits,
