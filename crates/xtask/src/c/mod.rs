@@ -10,4 +10,5 @@ mod valgrind;
 pub(crate) use check::check;
 pub(crate) use library::{Library, Variant, examples};
 pub(crate) use served::{Served, ServedDevice};
+pub(crate) use toolchain::Language;
 pub(crate) use valgrind::{FOUND, Valgrind};

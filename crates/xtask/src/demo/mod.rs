@@ -15,9 +15,6 @@ use crate::ui::Ui;
 
 pub(crate) use report::Report;
 
-/// What is seen from outside a guest, by the names of the checks.
-pub(crate) const BOOT_CHECKS: [&str; 0] = [];
-
 /// What the user asks for.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {

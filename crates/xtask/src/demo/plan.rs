@@ -11,7 +11,7 @@ use hdv_qemu::guest::Scratch;
 use super::report::Report;
 use super::{Arguments, SILENCE};
 use crate::interrupt;
-use crate::lab::{Boot, Guest, Lab};
+use crate::lab::{Boot, Lab};
 use crate::ui::Ui;
 
 /// Samples that are seen before QEMU is killed.
@@ -149,44 +149,19 @@ impl Plan<'_> {
             Ok(guest) => guest,
             Err(error) => return self.add(part, "QEMU", false, error.to_string()),
         };
-        let mut done = 0;
-        loop {
-            match guest.next(SILENCE) {
-                Ok(Some(Line::Done { .. })) => {
-                    done += 1;
-                    if done == rounds {
-                        break;
-                    }
-                }
-                Ok(Some(line)) => self.show(part, line),
-                Ok(None) if interrupt::requested() => {
-                    return self.add(part, "guest", false, "interrupted");
-                }
-                Ok(None) => {
-                    let lines = guest.last_lines();
-                    self.add(part, "guest", false, format!("it ended early:\n{lines}"));
-                    break;
-                }
-                Err(error) => {
-                    let lines = guest.last_lines();
-                    self.add(part, "guest", false, format!("{error}\n{lines}"));
-                    return;
-                }
-            }
+        let (done, followed) = guest.follow(rounds, SILENCE, &mut |line| self.show(part, line));
+        let ended = followed.is_ok();
+        if let Err(why) = followed {
+            self.add(part, "guest", false, why);
         }
         if rounds > 1 {
             self.add(part, "boots", done == rounds, format!("{done} of {rounds}"));
         }
-        match guest.end(SILENCE) {
-            Ok((success, errors)) => {
-                let detail = if errors.is_empty() {
-                    "QEMU printed nothing".to_owned()
-                } else {
-                    errors.join("\n")
-                };
-                self.add(part, "QEMU", success && errors.is_empty(), detail);
-            }
-            Err(error) => self.add(part, "QEMU", false, error.to_string()),
+        if ended {
+            let silent = guest.end_in_silence(SILENCE);
+            let detail = silent.clone().err();
+            let detail = detail.unwrap_or_else(|| "QEMU printed nothing".to_owned());
+            self.add(part, "QEMU", silent.is_ok(), detail);
         }
     }
 
@@ -225,10 +200,9 @@ impl Plan<'_> {
             parameters: "openhdv.mode=live openhdv.sensors=2 openhdv.seconds=600".to_owned(),
             reboot: false,
         };
-        let killed = self
-            .lab
-            .boot(&boot)
-            .and_then(|mut guest| Ok((wait_for_samples(&mut guest)?, guest.kill()?)));
+        let killed = self.lab.boot(&boot).and_then(|mut guest| {
+            Ok((guest.samples(SAMPLES_BEFORE_KILL, SILENCE)?, guest.kill()?))
+        });
         match killed {
             Ok((samples, ())) => self.add(
                 PART,
@@ -247,16 +221,4 @@ impl Plan<'_> {
         let served = sensors.host.devices().len();
         self.add(PART, "host stays", connected == 0 && served == 3, detail);
     }
-}
-
-fn wait_for_samples(guest: &mut Guest) -> hdv_qemu::Result<u32> {
-    let mut samples = 0;
-    while samples < SAMPLES_BEFORE_KILL {
-        match guest.next(SILENCE)? {
-            Some(Line::Sample { .. }) => samples += 1,
-            Some(_) => {}
-            None => break,
-        }
-    }
-    Ok(samples)
 }

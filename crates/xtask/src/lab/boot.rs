@@ -57,7 +57,7 @@ pub(crate) struct Guest {
 
 impl Guest {
     /// The next line of the guest program; `None` when QEMU has ended or the task is to end.
-    pub(crate) fn next(&mut self, limit: Duration) -> hdv_qemu::Result<Option<Line>> {
+    fn next(&mut self, limit: Duration) -> hdv_qemu::Result<Option<Line>> {
         let deadline = Instant::now() + limit;
         while !interrupt::requested() {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -75,19 +75,68 @@ impl Guest {
         Ok(None)
     }
 
+    /// Takes the guest's lines until it has been through so many boots; how many those were, and what
+    /// kept it from more.
+    pub(crate) fn follow(
+        &mut self,
+        rounds: u32,
+        limit: Duration,
+        sink: &mut dyn FnMut(Line),
+    ) -> (u32, Result<(), String>) {
+        let mut done = 0;
+        while done < rounds {
+            match self.next(limit) {
+                Ok(Some(Line::Done { .. })) => done += 1,
+                Ok(Some(line)) => sink(line),
+                Ok(None) if interrupt::requested() => return (done, Err("interrupted".to_owned())),
+                Ok(None) => {
+                    let lines = self.last_lines();
+                    return (done, Err(format!("it ended early:\n{lines}")));
+                }
+                Err(error) => {
+                    let lines = self.last_lines();
+                    return (done, Err(format!("{error}\n{lines}")));
+                }
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Waits for samples of a sensor; how many came.
+    pub(crate) fn samples(&mut self, wanted: u32, limit: Duration) -> hdv_qemu::Result<u32> {
+        let mut samples = 0;
+        while samples < wanted {
+            match self.next(limit)? {
+                Some(Line::Sample { .. }) => samples += 1,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok(samples)
+    }
+
+    /// Waits until QEMU has ended, which it should with success and without a word; what it did instead.
+    pub(crate) fn end_in_silence(self, limit: Duration) -> Result<(), String> {
+        match self.end(limit) {
+            Ok((true, errors)) if errors.is_empty() => Ok(()),
+            Ok((_, errors)) => Err(format!("QEMU printed {:?}", errors.join("\n"))),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// Ends QEMU with SIGKILL.
     pub(crate) fn kill(&mut self) -> hdv_qemu::Result<()> {
         self.running.kill().map(|_| ())
     }
 
     /// Waits until QEMU has ended; what it printed on standard error.
-    pub(crate) fn end(mut self, limit: Duration) -> hdv_qemu::Result<(bool, Vec<String>)> {
+    fn end(mut self, limit: Duration) -> hdv_qemu::Result<(bool, Vec<String>)> {
         let status = self.running.wait(limit)?;
         Ok((status.success(), self.running.errors()))
     }
 
     /// The last lines of the console, for people to see what went wrong.
-    pub(crate) fn last_lines(&self) -> String {
+    fn last_lines(&self) -> String {
         let lines = self.running.serial_lines();
         let first = lines.len().saturating_sub(20);
         lines[first..].join("\n")

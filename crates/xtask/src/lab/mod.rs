@@ -15,7 +15,7 @@ use hdv_qemu::kernel::Kernel;
 use hdv_qemu::locate::{self, Qemu};
 use hdv_qemu::trial::{self, Choice};
 
-pub(crate) use boot::{Boot, Guest};
+pub(crate) use boot::Boot;
 pub(crate) use program::ProgramError;
 
 use crate::ui::Ui;

@@ -4,6 +4,7 @@
 
 mod c_library;
 mod conformance;
+mod devices;
 mod fuzz;
 mod lspci;
 mod memcheck;
@@ -28,6 +29,9 @@ pub(crate) struct Arguments {
     /// Samples of the guest's ring check.
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000_000)]
     samples: u32,
+    /// The same for sensors in C.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200_000)]
+    c_samples: u32,
 }
 
 /// A step, in the order in which they run: the quick ones first.
@@ -57,6 +61,8 @@ enum Step {
     Fuzz,
     /// The checks of the demo, in a real guest.
     Guest,
+    /// Devices in C, in real guests.
+    Devices,
 }
 
 /// Why a step failed.
@@ -122,6 +128,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Memcheck => with_ui(memcheck::run),
         Step::Bench => steps::bench(),
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
+        Step::Devices => with_ui(|ui| devices::run(arguments.c_samples, ui)),
         Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
     }
 }

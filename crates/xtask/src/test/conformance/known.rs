@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use hdv_guest::checks::Selection;
 
 use crate::cargo::cargo;
-use crate::demo::BOOT_CHECKS;
 use crate::test::Failure;
+use crate::test::devices::BOOT_CHECKS;
 
 /// Builds the tests and asks them for their names.
 pub(super) fn tests() -> Result<BTreeSet<String>, Failure> {
