@@ -96,7 +96,8 @@ impl TestBench {
         Self::with_function(Box::new(function))
     }
 
-    /// Attaches something that is a [`Function`] already.
+    /// Attaches something that is a [`Function`] already, as devices behind
+    /// [`DeviceCallbacks`](crate::DeviceCallbacks) are; there is an example.
     ///
     /// # Errors
     /// The function's own.

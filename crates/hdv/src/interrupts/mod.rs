@@ -329,6 +329,52 @@ mod tests {
     }
 
     #[test]
+    fn vectors_may_be_declared_late_and_once() {
+        let interrupts = Interrupts::undeclared();
+        let signaller = interrupts.clone();
+        let (give, keep) = event();
+        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
+        assert_eq!(signaller.signal(0), Delivery::Disabled, "no vectors yet");
+        interrupts.declare(4, 2);
+        interrupts.declare(1, 1);
+        assert_eq!(signaller.vectors(InterruptKind::Msi), 4);
+        assert_eq!(signaller.vectors(InterruptKind::MsiX), 2);
+        let (give, _) = event();
+        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
+        assert_eq!(signaller.signal(0), Delivery::Signalled);
+        assert_eq!(taken(&keep), 0);
+    }
+
+    #[test]
+    fn messages_find_enabled_vectors_only() {
+        let interrupts = Interrupts::new(2, 2);
+        let msix = |vector| interrupts.deliver(MsixMessage::ADDRESS, MsixMessage::data(vector));
+        let message = MsiMessage {
+            address: 0x1000,
+            data: 0x40,
+            vectors: 2,
+        };
+        assert_eq!((msix(0), interrupts.deliver(0x1000, 0x40)), (None, None));
+        interrupts.set_msi_message(Some(message));
+        assert_eq!(interrupts.deliver(0x1000, 0x40), None, "no receiver");
+        let (give, keep) = event();
+        interrupts.connect(InterruptKind::Msi, 0, vec![Some(give)]);
+        assert_eq!(interrupts.deliver(0x1000, 0x40), Some(Delivery::Signalled));
+        assert_eq!(interrupts.deliver(0x1000, 0x41), None);
+        assert_eq!(taken(&keep), 1);
+        interrupts.set_msi_message(None);
+        assert_eq!(interrupts.deliver(0x1000, 0x40), None);
+        let (give, keep) = event();
+        interrupts.connect(InterruptKind::MsiX, 1, vec![Some(give)]);
+        assert_eq!((msix(0), msix(2)), (None, None));
+        assert_eq!(msix(1), Some(Delivery::Signalled));
+        interrupts.mask_by_client(InterruptKind::MsiX, 1, true);
+        assert_eq!(msix(1), Some(Delivery::Pending));
+        interrupts.mask_by_client(InterruptKind::MsiX, 1, false);
+        assert_eq!(taken(&keep), 2);
+    }
+
+    #[test]
     fn no_interrupt_is_lost_while_masks_change() {
         const ROUNDS: u64 = 5_000;
         let interrupts = Interrupts::new(0, 1);
