@@ -9,6 +9,7 @@ use std::fmt;
 use crate::camera;
 use crate::checks::{Selection, Settings, Verdict, guarded, outcome};
 use crate::framebuffer;
+use crate::greeter;
 use crate::lab;
 use crate::platform::{BarAccess, Identity, Platform};
 use crate::report::Line;
@@ -17,6 +18,7 @@ use crate::report::Line;
 pub static FAMILIES: &[&Family] = &[
     &camera::FAMILY,
     &framebuffer::FAMILY,
+    &greeter::FAMILY,
     &lab::FAMILIES[0],
     &lab::FAMILIES[1],
     &lab::FAMILIES[2],

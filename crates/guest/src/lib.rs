@@ -13,6 +13,7 @@ pub mod checks;
 pub mod checksum;
 pub mod families;
 pub mod framebuffer;
+pub mod greeter;
 pub mod image;
 pub mod init;
 pub mod lab;
