@@ -171,6 +171,8 @@ mod tests {
             messages: 9,
             reads: 3,
             writes: 4,
+            bar_reads: 2,
+            bar_writes: 1,
         };
         let devices = vec![device("a", Some(connected)), device("b\u{1b}[2J", None)];
         let text = render(&[host(devices, None)], Paint::none());

@@ -179,6 +179,7 @@ impl Slot {
                 "the device panicked in {what}: its guest reads all ones from now on"
             );
             self.set_state(DeviceState::Failed);
+            self.mmio.close();
         }
         result
     }

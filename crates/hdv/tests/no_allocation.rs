@@ -1,5 +1,6 @@
 //! The hot path allocates nothing, from the socket to the device and back: register accesses,
-//! copies from and to guest memory, and interrupts, each on the session's own thread.
+//! copies from and to guest memory, interrupts, doorbells and sections, each on the session's own
+//! thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -9,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdv::{
     Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, Delivery,
-    DeviceContext, DeviceError, DeviceHost, GuestAddress, HostOptions, Identity, Msi, Msix,
-    PciDevice,
+    DeviceContext, DeviceError, DeviceHost, Doorbell, GuestAddress, HostOptions, Identity, Msi,
+    Msix, PciDevice, Section, SectionFlags,
 };
 use hdv_vfio_user::client::{Client, ClientOptions};
 use hdv_vfio_user::{DmaFlags, vfio};
@@ -69,6 +70,10 @@ const COUNT: u64 = 0x18;
 /// Where guest memory begins, and where the second of two regions does.
 const MEMORY: u64 = 0x10_0000;
 const REGION_BYTES: u64 = 0x4000;
+/// Of BAR 2: the first page is a section, the second a page of doorbells, one in it on its own.
+const SECTION: u64 = 0x0000;
+const DOORBELL_PAGE: u64 = 0x1000;
+const DOORBELL: u64 = 0x1010;
 
 /// Uses everything of the hot path, as its registers say.
 struct Busy {
@@ -76,6 +81,8 @@ struct Busy {
     context: Option<DeviceContext>,
     scratch: u64,
     page: Box<[u8; 4096]>,
+    /// Of the doorbells.
+    event: OwnedFd,
 }
 
 impl PciDevice for Busy {
@@ -88,11 +95,34 @@ impl PciDevice for Busy {
             subsystem_vendor_id: 0,
             subsystem_id: 0,
         };
-        let builder = ConfigSpace::builder(identity).bar(BarIndex::BAR0, Bar::memory64(4096));
+        let builder = ConfigSpace::builder(identity)
+            .bar(BarIndex::BAR0, Bar::memory64(4096))
+            .bar(BarIndex::BAR2, Bar::memory64(0x2000));
         (self.kind)(builder).build()
     }
 
     fn initialize(&mut self, context: DeviceContext) -> Result<(), DeviceError> {
+        let file = rustix::fs::memfd_create("section", MemfdFlags::CLOEXEC).expect("a file");
+        rustix::fs::ftruncate(&file, 4096).expect("a length");
+        let section = Section {
+            bar: BarIndex::BAR2,
+            offset: SECTION,
+            length: 4096,
+            file_offset: 0,
+            flags: SectionFlags::WRITEABLE,
+        };
+        let doorbell = Doorbell {
+            bar: BarIndex::BAR2,
+            offset: DOORBELL,
+            size: None,
+            value: Some(7),
+        };
+        let mmio = &context.mmio;
+        mmio.create_section(section, file.as_fd()).expect("placed");
+        mmio.register_doorbell(doorbell, self.event.as_fd())
+            .expect("placed");
+        mmio.register_doorbell_page(BarIndex::BAR2, 1, self.event.as_fd())
+            .expect("placed");
         self.context = Some(context);
         Ok(())
     }
@@ -158,11 +188,13 @@ fn with_device(
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("busy");
     let host = DeviceHost::new(HostOptions::new().control(false)).expect("a host");
+    let doorbell = event();
     let device = Busy {
         kind,
         context: None,
         scratch: 0,
         page: Box::new([0; 4096]),
+        event: doorbell.try_clone().expect("a descriptor"),
     };
     host.serve(&socket, "busy", device).expect("served");
     let mut client = Client::connect(&socket, ClientOptions::default()).expect("connected");
@@ -183,7 +215,7 @@ fn with_device(
         .set_irq_event_fds(index, 0, &[events[0].as_fd(), events[1].as_fd()])
         .expect("connected");
     test(&mut client);
-    for event in &events {
+    for event in events.iter().chain([&doorbell]) {
         let mut count = [0; 8];
         rustix::io::read(event, &mut count).expect("it was signalled");
     }
@@ -223,6 +255,18 @@ fn everything(client: &mut Client) {
         client
             .region_write_posted(vfio::region::BAR0, SCRATCH, &data[..size])
             .expect("posted");
+        client
+            .region_write(vfio::region::BAR2, SECTION, &[7; 8][..size])
+            .expect("written");
+        client
+            .region_read(vfio::region::BAR2, SECTION, &mut data[..size])
+            .expect("read");
+        assert_eq!(data[..size], [7; 8][..size]);
+        for offset in [DOORBELL, DOORBELL_PAGE] {
+            client
+                .region_write(vfio::region::BAR2, offset, &7u64.to_le_bytes()[..size])
+                .expect("written");
+        }
     }
     // One that is split, and config space with it.
     let mut large = [0; 64];
