@@ -235,10 +235,11 @@ impl Slot {
         result
     }
 
-    /// Virtual processors are about to run. No error for one that is gone: its guest has a stub.
+    /// Virtual processors are about to run. No error for one that is gone, or whose memory is lost: its guest
+    /// has a stub.
     pub(crate) fn start(&self) -> Result<(), DeviceError> {
         let mut function = self.lock();
-        if self.state() != DeviceState::Stopped {
+        if self.state() != DeviceState::Stopped || self.memory.is_lost() {
             return Ok(());
         }
         match self.call(&mut function, "start", |function| function.start()) {
@@ -328,7 +329,7 @@ impl Slot {
     }
 
     pub(crate) fn bar_read(&self, bar: BarIndex, offset: u64, data: &mut [u8]) {
-        if self.mmio.is_empty() {
+        if self.mmio.is_empty() || self.memory.is_lost() {
             return self.intercept_read(bar, offset, data);
         }
         access::split(offset, data.len(), |offset, range| {
@@ -352,7 +353,7 @@ impl Slot {
     }
 
     pub(crate) fn bar_write(&self, bar: BarIndex, offset: u64, data: &[u8]) {
-        if self.mmio.is_empty() {
+        if self.mmio.is_empty() || self.memory.is_lost() {
             return self.intercept_write(bar, offset, data);
         }
         access::split(offset, data.len(), |offset, range| {

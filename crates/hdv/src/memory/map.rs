@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hdv_vfio_user::backend::DmaFlags;
 use rustix::io::Errno;
 
+use super::files::Source;
 use super::mapping::Mapping;
 
 /// Most ranges a client may have mapped at once. Each costs the process a kernel mapping, of
@@ -17,9 +18,17 @@ pub const MAX_REGIONS: usize = 8192;
 #[derive(Clone, Debug)]
 pub(super) enum Backing {
     /// Mapped into this process.
-    Mapped(Arc<Mapping>),
+    Mapped(Arc<Backed>),
     /// Only through DMA_READ and DMA_WRITE messages to the client.
     Messages,
+}
+
+/// A range's file.
+#[derive(Debug)]
+pub(super) struct Backed {
+    pub(super) mapping: Mapping,
+    /// What an aperture is mapped from; `None` when the client brought too many files.
+    pub(super) source: Option<Source>,
 }
 
 /// One range of guest memory.

@@ -5,14 +5,18 @@
 //! [`GuestMemory::unmap`] are its side); the wire format is not here.
 
 mod aperture;
+mod fault;
+mod files;
 mod map;
 mod mapping;
+mod pages;
 mod transfer;
+mod watch;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdv_vfio_user::backend::{DmaFlags, DmaMap};
@@ -26,11 +30,14 @@ pub use map::MAX_REGIONS;
 pub(crate) use mapping::Mapping;
 
 use crate::sync::Published;
-use map::{Backing, NotMapped, Piece, Region, RegionMap};
+use fault::Loss;
+use files::{Files, Source};
+use map::{Backed, Backing, NotMapped, Piece, Region, RegionMap};
 use transfer::{Reading, Transfer, Writing};
+use watch::Watched;
 
-/// Why an access to guest memory failed. Nothing was written, unless the access spans regions of
-/// which one came without a descriptor.
+/// Why an access to guest memory failed. Nothing was written, unless the memory is lost or the access
+/// spans regions of which one came without a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MemoryError {
@@ -63,7 +70,8 @@ pub enum MemoryError {
         /// What the kernel says.
         reason: Errno,
     },
-    /// The file behind the memory has shrunk.
+    /// The file behind guest memory has shrunk, here or elsewhere: what was read may be zeros that are not the
+    /// guest's, and what was written may be lost. So is all of it until the VMM leaves.
     #[error("guest memory at {:#x} is lost: the VMM's memory file has shrunk", .0.0)]
     Lost(GuestAddress),
     /// A write to a region that the client gave read-only, or a read of a write-only one.
@@ -95,6 +103,17 @@ struct Shared {
     map: Published<RegionMap>,
     /// Only for regions without a descriptor, never on the way to a mapped one.
     client: Mutex<Option<Peer>>,
+    /// All mappings and apertures are lost together.
+    loss: Arc<Loss>,
+    upkeep: Mutex<Upkeep>,
+}
+
+/// What only changes of the map and apertures need, never an access. Locked before the map is changed and
+/// until apertures have followed.
+#[derive(Debug, Default)]
+struct Upkeep {
+    files: Files,
+    apertures: Watched,
 }
 
 /// A device's view of guest memory. Clones see the same memory; usable from any thread.
@@ -120,7 +139,7 @@ struct Shared {
 /// }
 ///
 /// let nowhere = publish(&GuestMemory::new(), GuestAddress(0x1000), &[0; 16], 1);
-/// assert!(matches!(nowhere, Err(MemoryError::NotMapped(GuestAddress(0x1040)))));
+/// assert_eq!(nowhere, Err(MemoryError::NoMemory));
 /// ```
 #[derive(Clone)]
 pub struct GuestMemory {
@@ -135,6 +154,8 @@ impl GuestMemory {
             shared: Arc::new(Shared {
                 map: Published::new(RegionMap::default()),
                 client: Mutex::new(None),
+                loss: Arc::new(Loss::new()),
+                upkeep: Mutex::default(),
             }),
         }
     }
@@ -191,10 +212,12 @@ impl GuestMemory {
             drop(map);
             return self.read_obj(address);
         };
-        mapping
+        let value = mapping
             .slice(offset, size_of::<T>())
             .and_then(|slice| slice.load(0, Ordering::Acquire).ok())
-            .ok_or(MemoryError::Misaligned(address))
+            .ok_or(MemoryError::Misaligned(address))?;
+        self.not_lost(address)?;
+        Ok(value)
     }
 
     /// Stores an aligned integer atomically: a driver that sees it also sees what was written before
@@ -217,7 +240,8 @@ impl GuestMemory {
         mapping
             .slice(offset, size_of::<T>())
             .and_then(|slice| slice.store(value, 0, Ordering::Release).ok())
-            .ok_or(MemoryError::Misaligned(address))
+            .ok_or(MemoryError::Misaligned(address))?;
+        self.not_lost(address)
     }
 
     /// Whether the whole range can be written now. It may be gone a moment later; use it
@@ -228,10 +252,9 @@ impl GuestMemory {
     pub fn check_writeable(&self, address: GuestAddress, length: u64) -> Result<(), MemoryError> {
         let length =
             usize::try_from(length).map_err(|_| MemoryError::NotMapped(GuestAddress(u64::MAX)))?;
-        self.shared
-            .map
-            .read()
-            .pieces(address.0, length, |piece| allowed(&piece, DmaFlags::WRITE))
+        let map = self.shared.map.read();
+        map.pieces(address.0, length, |piece| allowed(&piece, DmaFlags::WRITE))
+            .map_err(|error| none_at_all(&map, error))
     }
 
     /// Adds a range that a client gave.
@@ -253,7 +276,9 @@ impl GuestMemory {
             // Atomic accesses rely on it.
             return Err(Errno::INVAL);
         }
-        self.shared.map.replace(|current| {
+        let mut upkeep = self.upkeep();
+        let upkeep = &mut *upkeep;
+        let backed = self.shared.map.replace(|current| {
             // The cheap checks first: no mapping is made for a range that will be refused.
             let mut region = Region {
                 start: map.address,
@@ -263,45 +288,73 @@ impl GuestMemory {
             };
             let with = current.with(region.clone())?;
             let Some(file) = &map.file else {
-                return Ok((with, ()));
+                return Ok((with, None));
             };
-            region.backing = Backing::Mapped(Arc::new(Mapping::new(
+            let mapping = Mapping::sharing_loss(
                 file.as_fd(),
                 map.offset,
                 map.size,
                 map.flags.contains(DmaFlags::WRITE),
-            )?));
-            Ok((current.with(region)?, ()))
-        })
+                &self.shared.loss,
+            )?;
+            let source = upkeep.files.keep(file.as_fd()).map(|file| Source {
+                file,
+                offset: map.offset,
+            });
+            let backed = Arc::new(Backed { mapping, source });
+            region.backing = Backing::Mapped(Arc::clone(&backed));
+            Ok((current.with(region)?, Some(backed)))
+        })?;
+        if let Some(source) = backed.as_ref().and_then(|backed| backed.source.as_ref())
+            && !self.is_lost()
+        {
+            upkeep.apertures.give(map.address, last, map.flags, source);
+        }
+        Ok(())
     }
 
     /// Removes every range wholly inside `address..address + size`; when this returns, no access
-    /// to them is in flight.
+    /// to them is in flight and no aperture shows them.
     ///
     /// # Errors
-    /// `EINVAL` when a range would be cut in two; nothing is removed then.
+    /// `EINVAL` when a range would be cut in two; nothing is removed then. `ENOMEM` when an aperture's
+    /// pages cannot be replaced; nothing is removed then either, but apertures may show zeros.
     pub fn unmap(&self, address: u64, size: u64) -> Result<(), Errno> {
         let last = size
             .checked_sub(1)
             .and_then(|span| address.checked_add(span))
             .ok_or(Errno::INVAL)?;
-        self.shared
-            .map
-            .replace(|current| Ok((current.without(address, last)?, ())))
+        let mut upkeep = self.upkeep();
+        self.shared.map.replace(|current| {
+            let without = current.without(address, last)?;
+            upkeep.apertures.take(address, last)?;
+            Ok((without, ()))
+        })
     }
 
-    /// Forgets the client and everything it mapped.
+    /// Forgets the client and everything it mapped. Apertures show private zero pages from now on, whatever
+    /// a next client maps.
     pub fn clear(&self) {
         *self.client() = None;
-        self.unmap_all();
+        let mut upkeep = self.upkeep();
+        self.unmap_everything(&mut upkeep);
+        upkeep.apertures.forget();
+        // Last: whatever an access may still meet is not lost memory any more.
+        self.shared.loss.forget();
     }
 
     /// Removes every range; as [`GuestMemory::unmap`].
     pub fn unmap_all(&self) {
-        let cleared = self
-            .shared
-            .map
-            .replace(|_| Ok::<_, Infallible>((RegionMap::default(), ())));
+        self.unmap_everything(&mut self.upkeep());
+    }
+
+    fn unmap_everything(&self, upkeep: &mut Upkeep) {
+        let cleared = self.shared.map.replace(|_| {
+            if let Err(error) = upkeep.apertures.take(0, u64::MAX) {
+                tracing::error!("an aperture still shows memory that the VMM took away: {error}");
+            }
+            Ok::<_, Infallible>((RegionMap::default(), ()))
+        });
         match cleared {
             Ok(()) => {}
             Err(never) => match never {},
@@ -311,7 +364,19 @@ impl GuestMemory {
     /// Whether the file behind some of it shrank, so that what was read there was not the guest's. It
     /// stays so until [`GuestMemory::clear`].
     pub(crate) fn is_lost(&self) -> bool {
-        false
+        self.shared.loss.is_lost()
+    }
+
+    /// To be asked after every access to mapped memory, before its guard of the map goes: lost memory
+    /// reads as zeros.
+    fn not_lost(&self, address: GuestAddress) -> Result<(), MemoryError> {
+        // The fault's handler ran on this thread, unseen by the compiler, or on another.
+        compiler_fence(Ordering::SeqCst);
+        fence(Ordering::Acquire);
+        if self.is_lost() {
+            return Err(MemoryError::Lost(address));
+        }
+        Ok(())
     }
 
     /// Says whom to ask for memory that comes without a descriptor.
@@ -344,6 +409,13 @@ impl GuestMemory {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
+        self.shared
+            .upkeep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn access(
         &self,
         address: GuestAddress,
@@ -353,29 +425,34 @@ impl GuestMemory {
         let map = self.shared.map.read();
         // Nearly every access, in one look.
         if let Some((region, offset)) = map.whole(address.0, length)
-            && let Backing::Mapped(mapping) = &region.backing
+            && let Backing::Mapped(backed) = &region.backing
             && region.flags.contains(transfer.rights())
         {
-            transfer.copy(mapping, offset, 0..length);
-            return Ok(());
+            transfer.copy(&backed.mapping, offset, 0..length);
+            return self.not_lost(address);
         }
         // All of it is checked before any of it is touched: an access fails whole.
         let mut by_message = false;
         map.pieces(address.0, length, |piece| {
             by_message |= matches!(piece.region.backing, Backing::Messages);
             allowed(&piece, transfer.rights())
-        })?;
+        })
+        .map_err(|error| none_at_all(&map, error))?;
         if by_message {
             // A message may take as long as its client likes; DMA_UNMAP must not wait for it.
             drop(map);
             return self.access_by_message(address, transfer);
         }
         map.pieces(address.0, length, |piece| {
-            if let Backing::Mapped(mapping) = &piece.region.backing {
-                transfer.copy(mapping, piece.offset, piece.buffer);
+            if let Backing::Mapped(backed) = &piece.region.backing {
+                transfer.copy(&backed.mapping, piece.offset, piece.buffer);
             }
-            Ok(())
-        })
+            Ok::<_, MemoryError>(())
+        })?;
+        if length == 0 {
+            return Ok(());
+        }
+        self.not_lost(address)
     }
 
     /// The slow path: some of the range is reached by messages only. Every piece is looked up anew,
@@ -390,12 +467,15 @@ impl GuestMemory {
         let mut done = 0;
         while done < length {
             let map = self.shared.map.read();
-            let piece = map.first_piece(address.0, done..length)?;
+            let piece = map
+                .first_piece(address.0, done..length)
+                .map_err(|error| none_at_all(&map, error.into()))?;
             allowed(&piece, transfer.rights())?;
             let (at, buffer) = (piece.region.start + piece.offset, piece.buffer.clone());
             done = buffer.end;
-            if let Backing::Mapped(mapping) = &piece.region.backing {
-                transfer.copy(mapping, piece.offset, buffer);
+            if let Backing::Mapped(backed) = &piece.region.backing {
+                transfer.copy(&backed.mapping, piece.offset, buffer);
+                self.not_lost(address)?;
                 continue;
             }
             drop(map);
@@ -437,6 +517,14 @@ impl From<NotMapped> for MemoryError {
     }
 }
 
+/// The error of an access: where there is no memory at all, no address is at fault.
+fn none_at_all(map: &RegionMap, error: MemoryError) -> MemoryError {
+    match error {
+        MemoryError::NotMapped(_) if map.regions().is_empty() => MemoryError::NoMemory,
+        error => error,
+    }
+}
+
 fn allowed(piece: &Piece<'_>, rights: DmaFlags) -> Result<(), MemoryError> {
     if piece.region.flags.contains(rights) {
         Ok(())
@@ -460,10 +548,11 @@ fn mapped_atomic(
         if piece.buffer != (0..size) {
             return Err(MemoryError::Misaligned(address));
         }
-        if let Backing::Mapped(mapping) = &piece.region.backing {
-            found = Some((mapping.as_ref(), piece.offset));
+        if let Backing::Mapped(backed) = &piece.region.backing {
+            found = Some((&backed.mapping, piece.offset));
         }
         Ok(())
-    })?;
+    })
+    .map_err(|error| none_at_all(map, error))?;
     Ok(found)
 }

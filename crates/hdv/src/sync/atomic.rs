@@ -111,6 +111,22 @@ impl AtomicUsize {
     pub(crate) fn decrement(&self) {
         self.0.fetch_sub(1, SeqCst);
     }
+
+    /// Stores a value.
+    pub(crate) fn store(&self, value: usize) {
+        self.0.swap(value, SeqCst);
+    }
+
+    /// Stores `new` if `old` is there; whether it was.
+    pub(crate) fn exchange(&self, old: usize, new: usize) -> bool {
+        self.0.compare_exchange(old, new, SeqCst, SeqCst).is_ok()
+    }
+}
+
+impl fmt::Debug for AtomicUsize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AtomicUsize")
+    }
 }
 
 /// A pointer; whom it belongs to is its user's business.
