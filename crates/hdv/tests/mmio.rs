@@ -43,6 +43,8 @@ enum Access {
 struct Seen {
     context: Arc<Mutex<Option<DeviceContext>>>,
     accesses: Arc<Mutex<Vec<Access>>>,
+    /// What became of its section by the time it was torn down.
+    at_teardown: Arc<Mutex<Option<Result<(), MmioError>>>>,
 }
 
 impl Seen {
@@ -107,6 +109,11 @@ impl PciDevice for Board {
     }
 
     fn reset(&mut self) {}
+
+    fn teardown(&mut self) {
+        let destroyed = self.seen.mmio().destroy_section(BarIndex::BAR2, 0);
+        *lock(&self.seen.at_teardown) = Some(destroyed);
+    }
 }
 
 /// A host that serves one.
@@ -564,6 +571,8 @@ fn a_device_that_is_removed_gives_everything_back_and_leaves_the_client_its_mapp
     let region = client.region_info(BAR2).unwrap();
     let theirs = map_area(&region, region.areas[0]);
     served.host.remove(served.id).unwrap();
+    let released = *lock(&served.seen.at_teardown);
+    assert_eq!(released, Some(Err(MmioError::Gone)), "before its teardown");
     assert_eq!(
         mmio.destroy_section(BarIndex::BAR2, 0),
         Err(MmioError::Gone)
