@@ -9,9 +9,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdv::{
-    Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, Delivery,
-    DeviceContext, DeviceError, DeviceHost, Doorbell, GuestAddress, HostOptions, Identity, Msi,
-    Msix, PciDevice, Section, SectionFlags,
+    Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, Delivery, Details,
+    DeviceCallbacks, DeviceContext, DeviceError, DeviceHost, Doorbell, GuestAddress, HostOptions,
+    Identity, Msi, Msix, PciDevice, PnpId, Section, SectionFlags, TestBench, callback_function,
 };
 use hdv_vfio_user::client::{Client, ClientOptions};
 use hdv_vfio_user::{DmaFlags, vfio};
@@ -310,4 +310,106 @@ fn the_counter_sees_the_session_s_thread() {
         };
         assert!(counted(client, allocate) >= 500);
     });
+}
+
+/// A device behind callbacks with MSI-X in its first BAR: entry 0 of its table is all it keeps.
+struct Callbacks {
+    entry: [u8; 16],
+}
+
+impl DeviceCallbacks for Callbacks {
+    fn initialize(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn set_configuration(&mut self, _values: &[String]) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn get_details(&mut self) -> Result<Details, DeviceError> {
+        Ok(Details {
+            pnp_id: PnpId::default(),
+            probed_bars: [0xffff_f000, 0, 0, 0, 0, 0],
+        })
+    }
+
+    fn start(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn stop(&mut self) {}
+
+    fn teardown(&mut self) {}
+
+    fn read_config_space(&mut self, offset: u32) -> Result<u32, DeviceError> {
+        Ok(match offset {
+            0x34 => 0x40,
+            0x40 => 0x0000_0011,
+            0x44 => 0x800,
+            0x48 => 0xc00,
+            _ => 0,
+        })
+    }
+
+    fn write_config_space(&mut self, _offset: u32, _value: u32) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn read_intercepted_memory(
+        &mut self,
+        _bar: BarIndex,
+        offset: u64,
+        data: &mut [u8],
+    ) -> Result<(), DeviceError> {
+        let at = usize::try_from(offset % 16).expect("small");
+        data.copy_from_slice(&self.entry[at..at + data.len()]);
+        Ok(())
+    }
+
+    fn write_intercepted_memory(
+        &mut self,
+        _bar: BarIndex,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), DeviceError> {
+        let at = usize::try_from(offset % 16).expect("small");
+        self.entry[at..at + data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[test]
+fn callbacks_and_delivery_by_message_allocate_nothing() {
+    let _one = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    let device = Callbacks { entry: [0; 16] };
+    let function = callback_function(Box::new(device));
+    let interrupts = function.interrupts().clone();
+    let mut bench = TestBench::with_function(function).expect("started");
+    bench.enable_interrupts().expect("eventfds");
+    let mut work = || {
+        let address: u64 = bench.read(BarIndex::BAR0, 0x800);
+        let data: u32 = bench.read(BarIndex::BAR0, 0x808);
+        let delivery = interrupts.deliver(address, data);
+        assert_eq!(delivery, Some(Delivery::Signalled));
+        for offset in [0, 0x800, 0xc00] {
+            let value: u64 = bench.read(BarIndex::BAR0, offset);
+            bench.write(BarIndex::BAR0, offset, value);
+        }
+        let control: u16 = bench.config_read(0x42);
+        bench.config_write(0x42, control);
+        bench.config_write(0x04, 6_u8);
+    };
+    // What is made once, at the first use, is made before.
+    work();
+    COUNTED.set(true);
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    for _ in 0..500 {
+        work();
+    }
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    COUNTED.set(false);
+    assert_eq!(after - before, 0);
+    assert_eq!(bench.take_interrupts(0), 501);
 }

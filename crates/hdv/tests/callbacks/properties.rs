@@ -205,6 +205,28 @@ fn accesses() -> impl Strategy<Value = Access> {
     ]
 }
 
+/// A config space with some dwords that are not 0.
+fn config(dword: impl Strategy<Value = u32>) -> impl Strategy<Value = Vec<u32>> {
+    prop::collection::vec((offsets(), dword), 0..100).prop_map(|dwords| {
+        let mut config = vec![0; 1024];
+        for (offset, dword) in dwords {
+            config[offset / 4] = dword;
+        }
+        config
+    })
+}
+
+/// Any dword, or a plausible header, so that walks get far.
+fn headers() -> impl Strategy<Value = u32> {
+    let ids = prop::sample::select(vec![0_u32, 1, 5, 9, 0x10, 0x11]);
+    prop_oneof![
+        any::<u32>(),
+        (0..64_u32, ids, any::<u16>())
+            .prop_map(|(next, id, rest)| u32::from(rest) << 16 | (4 * next) << 8 | id),
+        (64..1024_u32, 0..64_u32).prop_map(|(next, id)| (4 * next) << 20 | 1 << 16 | id),
+    ]
+}
+
 /// Without what resets the device: function level reset and waking up.
 fn harmless(offset: usize, data: &mut [u8]) {
     for (at, byte) in (offset..).zip(data) {
@@ -221,7 +243,7 @@ proptest! {
 
     #[test]
     fn config_space_is_the_models(
-        mut config in prop::collection::vec(any::<u32>(), 1024),
+        mut config in config(any::<u32>()),
         accesses in prop::collection::vec(accesses(), 1..60),
     ) {
         for (offset, dword) in LIST {
@@ -254,16 +276,7 @@ proptest! {
 
     #[test]
     fn lists_end_whatever_the_device_says(
-        config in prop::collection::vec(
-            prop_oneof![
-                any::<u32>(),
-                // Plausible headers, so that walks get far.
-                (0..64_u32, prop::sample::select(vec![1_u32, 5, 9, 0x10, 0x11]), any::<u16>())
-                    .prop_map(|(next, id, rest)| u32::from(rest) << 16 | (4 * next) << 8 | id),
-                (64..1024_u32, 0..64_u32).prop_map(|(next, id)| (4 * next) << 20 | 1 << 16 | id),
-            ],
-            1024,
-        ),
+        config in config(headers()),
         writes in prop::collection::vec((0..4096_u16, any::<u32>()), 0..40),
     ) {
         let bars = [0xffff_f000, 0xffff_0004, 0xffff_ffff, 0, 0, 0];
