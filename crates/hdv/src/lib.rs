@@ -26,6 +26,8 @@
 //! # Ok::<(), hdv::HostError>(())
 //! ```
 //!
+//! The [`book`] explains the same at length, and how to write devices in C.
+//!
 //! # Logging
 //! What goes wrong while a device is served is logged with [`tracing`]: a device that panics (error),
 //! a call into one that takes more than a second, guest memory that comes without a descriptor
@@ -35,6 +37,7 @@
 //! Section numbers are those of the PCI Express Base Specification, revision 5.0.
 
 mod access;
+pub mod book;
 mod callbacks;
 mod calls;
 mod device;

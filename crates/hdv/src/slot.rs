@@ -179,7 +179,7 @@ impl Slot {
                 "the device panicked in {what}: its guest reads all ones from now on"
             );
             self.set_state(DeviceState::Failed);
-            self.mmio.close();
+            self.mmio.end();
         }
         result
     }
@@ -291,11 +291,12 @@ impl Slot {
     pub(crate) fn remove(&self) {
         let mut function = self.lock();
         self.stop_locked(&mut function);
-        self.mmio.close();
+        self.mmio.end();
         if let Some(function) = function.take() {
             // Also one that panicked before: it may have threads to end.
             end(&self.name, self.host, function);
         }
+        self.mmio.close();
         self.set_state(DeviceState::Gone);
         self.memory.clear();
         self.interrupts.disconnect(InterruptKind::Msi);

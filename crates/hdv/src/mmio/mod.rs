@@ -96,16 +96,37 @@ pub(crate) struct OfferedDoorbell {
     pub(crate) event: Arc<OwnedFd>,
 }
 
+/// Everything that is placed.
+type Placed = Table<Arc<Bell>, Arc<Backing>>;
+
+/// How far the function's end has come.
+#[derive(Clone, Default)]
+enum Life {
+    #[default]
+    Open,
+    /// It is being torn down: what was placed answers no guest any more and can still be taken back, as
+    /// devices do in their teardown.
+    Ending(Placed),
+    Gone,
+}
+
 /// Everything that is placed, and what the client was told of it.
 #[derive(Clone, Default)]
 struct State {
-    table: Table<Arc<Bell>, Arc<Backing>>,
+    table: Placed,
     offers: Offers,
-    /// Torn down.
-    closed: bool,
+    life: Life,
 }
 
 impl State {
+    /// Where things are taken back from.
+    fn removable(&mut self) -> &mut Placed {
+        match &mut self.life {
+            Life::Ending(placed) => placed,
+            Life::Open | Life::Gone => &mut self.table,
+        }
+    }
+
     /// Whether the client may have mapped any of these bytes of a BAR.
     fn check_not_mapped(&self, bar: BarIndex, bytes: &Range<u64>) -> Result<(), MmioError> {
         if self.offers.cover(bar, bytes) {
@@ -150,14 +171,25 @@ impl Mmio {
         }
     }
 
-    /// Makes a change, unless the function is gone.
+    /// Makes a change, unless the function is gone or going.
     fn change<R>(
+        &self,
+        change: impl FnOnce(&mut State) -> Result<R, MmioError>,
+    ) -> Result<R, MmioError> {
+        self.change_until_gone(|state| match state.life {
+            Life::Open => change(state),
+            Life::Ending(_) | Life::Gone => Err(MmioError::Gone),
+        })
+    }
+
+    /// Makes a change, unless the function is gone.
+    fn change_until_gone<R>(
         &self,
         change: impl FnOnce(&mut State) -> Result<R, MmioError>,
     ) -> Result<R, MmioError> {
         self.shared.replace_helping(
             |state| {
-                if state.closed {
+                if matches!(state.life, Life::Gone) {
                     return Err(MmioError::Gone);
                 }
                 let mut next = state.clone();
@@ -196,7 +228,7 @@ impl Mmio {
     /// # Errors
     /// [`MmioError::NotFound`], [`MmioError::Gone`].
     pub fn unregister_doorbell(&self, doorbell: &Doorbell) -> Result<(), MmioError> {
-        self.change(|state| state.table.remove_doorbell(&doorbell.normalized()))
+        self.change_until_gone(|state| state.removable().remove_doorbell(&doorbell.normalized()))
     }
 
     /// Registers a whole page of 4096 bytes, number `page` of the BAR: any write of any size to it that no
@@ -223,7 +255,7 @@ impl Mmio {
     /// # Errors
     /// [`MmioError::NotFound`], [`MmioError::Gone`].
     pub fn unregister_doorbell_page(&self, bar: BarIndex, page: u64) -> Result<(), MmioError> {
-        self.change(|state| state.table.remove_page(bar, page))
+        self.change_until_gone(|state| state.removable().remove_page(bar, page))
     }
 
     /// Backs a range of a BAR with a range of `file`, which is mapped, and duplicated if need be: guest
@@ -251,10 +283,10 @@ impl Mmio {
     /// [`MmioError::NotFound`]; [`MmioError::Mapped`] when the client may have mapped some of it;
     /// [`MmioError::Gone`].
     pub fn destroy_section(&self, bar: BarIndex, offset: u64) -> Result<(), MmioError> {
-        self.change(|state| {
-            let bytes = state.table.section_at(bar, offset)?.bytes();
+        self.change_until_gone(|state| {
+            let bytes = state.removable().section_at(bar, offset)?.bytes();
             state.check_not_mapped(bar, &bytes)?;
-            state.table.remove_section(bar, offset)
+            state.removable().remove_section(bar, offset)
         })
     }
 
@@ -376,12 +408,25 @@ impl Mmio {
         });
     }
 
-    /// The function has been torn down: releases everything and refuses anything new.
-    pub(crate) fn close(&self) {
+    /// The function is about to be torn down: nothing answers a guest any more, and nothing new comes.
+    pub(crate) fn end(&self) {
         // A second time there is nothing left to do.
         let _ = self.change(|state| {
+            let placed = std::mem::take(&mut state.table);
             *state = State {
-                closed: true,
+                life: Life::Ending(placed),
+                ..State::default()
+            };
+            Ok(())
+        });
+    }
+
+    /// The function has been torn down: releases everything and refuses everything.
+    pub(crate) fn close(&self) {
+        // A second time there is nothing left to do.
+        let _ = self.change_until_gone(|state| {
+            *state = State {
+                life: Life::Gone,
                 ..State::default()
             };
             Ok(())

@@ -176,13 +176,30 @@ fn what_is_gone_holds_nothing_and_takes_nothing() {
         .unwrap();
     mmio.register_doorbell_page(BAR, 1, event.as_fd()).unwrap();
     assert!(mmio.offer(BAR).is_some());
-    mmio.close();
-    mmio.close();
-    assert!(mmio.is_empty());
-    assert!(!mmio.write(at(0x2000, 4), &[0; 4]) && !mmio.read(at(0, 4), &mut [0; 4]));
-    assert_eq!(taken(&event), 0);
-    assert!(mmio.offer(BAR).is_none());
+    let answers_nobody = || {
+        assert!(mmio.is_empty());
+        assert!(!mmio.write(at(0x2000, 4), &[0; 4]) && !mmio.read(at(0, 4), &mut [0; 4]));
+        assert_eq!(taken(&event), 0);
+        assert!(mmio.offer(BAR).is_none());
+    };
     let gone = Err(MmioError::Gone);
+    mmio.end();
+    mmio.end();
+    answers_nobody();
+    assert_eq!(mmio.create_section(writeable, file.as_fd()), gone);
+    assert_eq!(mmio.register_doorbell(doorbell(0), event.as_fd()), gone);
+    assert_eq!(mmio.register_doorbell_page(BAR, 2, event.as_fd()), gone);
+    // What was mapped too: it is the client's business now.
+    assert_eq!(mmio.destroy_section(BAR, 0), Ok(()));
+    assert_eq!(mmio.unregister_doorbell(&doorbell(0x2000)), Ok(()));
+    assert_eq!(mmio.unregister_doorbell_page(BAR, 1), Ok(()));
+    assert!(matches!(
+        mmio.destroy_section(BAR, 0),
+        Err(MmioError::NotFound { .. })
+    ));
+    mmio.close();
+    mmio.close();
+    answers_nobody();
     assert_eq!(mmio.create_section(writeable, file.as_fd()), gone);
     assert_eq!(mmio.destroy_section(BAR, 0), gone);
     assert_eq!(mmio.register_doorbell(doorbell(0), event.as_fd()), gone);
