@@ -264,6 +264,8 @@ fn malformed_lists_hang_nobody() {
             &[],
         ),
         (&[(0x100, 0xffc1_0002), (0xffc, 0x0001_0003)], &[], &[0x100]),
+        // Nothing at the start of the extended list, something behind it.
+        (&[(0x100, 0x2000_0000), (0x200, 0x0001_0002)], &[], &[0x200]),
         // MSI-X outside its BAR.
         (
             &[(0x34, 0x40), (0x40, 0x07ff_0011), (0x48, 0x800)],
