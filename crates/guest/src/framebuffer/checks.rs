@@ -34,10 +34,12 @@ pub static FAMILY: Family = Family {
     ],
 };
 
-/// Where pixels are fast.
-const LARGE: (u32, u32) = (640, 480);
-/// Where each may cost an exit.
-const SMALL: (u32, u32) = (64, 48);
+/// The resolution drawn with where pixels are fast.
+pub const LARGE: (u32, u32) = (640, 480);
+/// The resolution drawn with where each pixel may cost an exit.
+pub const SMALL: (u32, u32) = (64, 48);
+/// The number of the picture that is presented last.
+pub const LAST: u32 = 0x0bad_cafe;
 /// Bytes from one place that is tried to the next.
 const STEP: u64 = 1 << 20;
 
@@ -139,7 +141,7 @@ fn from_the_host(device: &dyn BarAccess, _: &mut Context<'_>) -> Verdict {
 fn from_the_guest(device: &dyn BarAccess, _: &mut Context<'_>) -> Verdict {
     let framebuffer = open(device)?;
     let (width, height) = (framebuffer.width(), framebuffer.height());
-    for number in [2, 0x0bad_cafe] {
+    for number in [2, LAST] {
         let mut checksum = Checksum::default();
         for y in 0..height {
             for x in 0..width {
@@ -185,8 +187,11 @@ fn open(device: &dyn BarAccess) -> Result<Framebuffer<'_>, Failure> {
     Ok(framebuffer)
 }
 
-/// What people see in the picture: a gradient with a frame and a diagonal, which tell where lines begin.
-fn picture(x: u32, y: u32, number: u32, width: u32, height: u32) -> u32 {
+/// The pixel at (`x`, `y`) of the picture `number`, of `width` times `height` pixels, as the guest draws it.
+///
+/// What people see is a gradient with a frame and a diagonal, which tell where lines begin.
+#[must_use]
+pub fn picture(x: u32, y: u32, number: u32, width: u32, height: u32) -> u32 {
     let edge = x == 0 || y == 0 || x + 1 == width || y + 1 == height;
     if edge || x * height / width == y {
         return 0x00ff_ffff;

@@ -6,7 +6,7 @@ mod checks;
 
 use crate::platform::{BarAccess, Error, Result, Width};
 
-pub use checks::FAMILY;
+pub use checks::{FAMILY, LARGE, LAST, SMALL, picture};
 
 /// PCI vendor id.
 pub const VENDOR_ID: u16 = 0x4f48;
