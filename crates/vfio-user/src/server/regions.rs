@@ -129,6 +129,8 @@ impl Dispatcher {
         info.offset = mapping.offset;
         if !mapping.areas.is_empty() {
             info.flags |= region_info::CAPS;
+            // Also in a reply without room for them: QEMU refuses 0 before it asks again with more.
+            info.cap_offset = FIXED;
             info.argsz = u32::try_from(mapping.areas.len())
                 .ok()
                 .and_then(|areas| areas.checked_mul(size_as_u32::<wire::SparseAreaEntry>()))
@@ -151,7 +153,6 @@ impl Dispatcher {
             self.reply.set_body(&info);
             return Ok(());
         }
-        info.cap_offset = FIXED;
         let size = usize::try_from(info.argsz).map_err(|_| Errno::OVERFLOW)?;
         let mut rest = self.reply.body(size);
         put(&mut rest, info.as_bytes());
