@@ -102,10 +102,11 @@ impl Acceptor {
         self.pending
             .retain(|pending| pending.endpoint.listener().is_some());
         let ready = self.wait(&listening);
+        // In this order: a stop between the two is seen the next time, since it has woken us again.
+        self.shared.wake.clear();
         if self.shared.wake.stop.load(Ordering::SeqCst) {
             return false;
         }
-        self.shared.wake.clear();
         let pending = std::mem::take(&mut self.pending);
         for (index, pending) in pending.into_iter().enumerate() {
             let ready = ready.get(1 + index).copied().unwrap_or(false);
