@@ -10,6 +10,7 @@ use super::cpus::Placement;
 use super::error::{BenchError, During};
 use super::peer::{Peer, Role};
 use super::stream::Stream;
+use crate::c::Served;
 
 /// How long an end that polls looks for the next message before it blocks: longer than any
 /// round trip, and over soon when it is another contender's turn.
@@ -100,7 +101,14 @@ impl Floor {
 #[derive(Debug)]
 pub(super) struct OurClient {
     client: Client,
-    _peer: Peer,
+    _far: Far,
+}
+
+/// Whose process serves.
+#[derive(Debug)]
+enum Far {
+    Peer(#[expect(dead_code, reason = "kept until the client goes")] Peer),
+    Program(#[expect(dead_code, reason = "kept until the client goes")] Served),
 }
 
 impl OurClient {
@@ -113,10 +121,20 @@ impl OurClient {
         let peer = Peer::start(role, Some(placement.far), polling.far())?;
         let options = ClientOptions::default().with_poll(polling.near());
         let client = Client::connect(peer.path(), options).during("connecting to the server")?;
-        let mut ours = Self {
-            client,
-            _peer: peer,
-        };
+        Self::checked(client, Far::Peer(peer))
+    }
+
+    /// With the device of another program.
+    pub(super) fn of_program(program: Served) -> Result<Self, BenchError> {
+        let device = program.devices().first();
+        let device = device.ok_or_else(|| BenchError::new("connecting", "it serves nothing"))?;
+        let client = Client::connect(&device.socket, ClientOptions::default())
+            .during("connecting to the server")?;
+        Self::checked(client, Far::Program(program))
+    }
+
+    fn checked(client: Client, far: Far) -> Result<Self, BenchError> {
+        let mut ours = Self { client, _far: far };
         // What is measured is an access that works.
         let written = [0x12, 0x34, 0x56, 0x78];
         ours.client

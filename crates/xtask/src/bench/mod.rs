@@ -5,11 +5,14 @@
 //! turns within one run (`contest`); the other end of a socket is another process (`peer`).
 
 mod accesses;
+mod apertures;
+mod c_device;
 mod contest;
 mod copies;
 mod cpus;
 mod device;
 mod devices;
+mod doorbells;
 mod ends;
 mod error;
 mod interrupts;
@@ -174,6 +177,24 @@ fn measurements() -> Result<Vec<Measurement>, BenchError> {
         "interrupt signal".to_owned(),
         Box::new(move |effort| interrupts::signalling(placement, effort)),
     ));
+    for (name, size) in apertures::SIZES {
+        list.push((
+            format!("aperture, {name}"),
+            Box::new(move |effort| apertures::measure(name, size, placement, effort)),
+        ));
+    }
+    for placement in placements.clone() {
+        list.push((
+            format!("doorbell, {}", placement.name()),
+            Box::new(move |effort| doorbells::measure(placement, effort)),
+        ));
+    }
+    for placement in placements.clone() {
+        list.push((
+            format!("device in C, {}", placement.name()),
+            Box::new(move |effort| c_device::measure(placement, effort)),
+        ));
+    }
     for placement in placements {
         list.push((
             format!("interrupt delivery, {}", placement.name()),

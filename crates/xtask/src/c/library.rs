@@ -11,8 +11,8 @@ use crate::ui::Ui;
 
 /// Where the examples are.
 const EXAMPLES: &str = "examples/c";
-/// Where the lab's sources are.
-const LAB: &str = "crates/capi/tests/c";
+/// Where the lab's sources are, and those of the library's tests.
+const TESTS: &str = "crates/capi/tests/c";
 /// What the lab's sources begin with.
 const LAB_PREFIX: &str = "lab";
 /// The example that is written as for Windows: `L"..."` is wide characters of 16 bits to it.
@@ -128,24 +128,53 @@ impl Library {
     /// Builds an example, by its name.
     pub(crate) fn example(&self, name: &str, variant: Variant) -> Result<PathBuf, LibraryError> {
         let source = workspace().join(EXAMPLES).join(name).with_extension("c");
-        self.build(name, vec![source], variant)
+        self.build(name, vec![source], variant, &["-pthread"])
     }
 
     /// Builds the lab.
     pub(crate) fn lab(&self, variant: Variant) -> Result<PathBuf, LibraryError> {
-        let sources = sources(&workspace().join(LAB))?
+        let sources = sources(&workspace().join(TESTS))?
             .into_iter()
             .filter(|source| name(source).starts_with(LAB_PREFIX))
             .collect();
-        self.build("lab", sources, variant)
+        self.build("lab", sources, variant, &["-pthread"])
+    }
+
+    /// Builds a program of one source.
+    pub(crate) fn program(
+        &self,
+        name: &str,
+        source: &Path,
+        variant: Variant,
+    ) -> Result<PathBuf, LibraryError> {
+        self.build(name, vec![source.to_owned()], variant, &["-pthread"])
+    }
+
+    /// Builds one of the library's own tests.
+    pub(crate) fn test(&self, source: &Path) -> Result<PathBuf, LibraryError> {
+        let mut variant = Variant::PLAIN;
+        if source
+            .extension()
+            .is_some_and(|extension| extension == "cpp")
+        {
+            variant.language = Language::Cxx17;
+        }
+        self.build(
+            &format!("test-{}", name(source)),
+            vec![source.to_owned()],
+            variant,
+            // What POSIX adds to the headers of C.
+            &["-pthread", "-D_GNU_SOURCE"],
+        )
     }
 
     /// Builds a program of any sources.
-    pub(crate) fn build(
+    fn build(
         &self,
         name: &str,
         sources: Vec<PathBuf>,
         variant: Variant,
+        arguments: &[&str],
     ) -> Result<PathBuf, LibraryError> {
         let output = self.programs.join(format!("{name}-{}", variant.suffix()));
         self.tools.build(
@@ -155,7 +184,7 @@ impl Library {
                 language: variant.language,
                 wide_characters: variant.wide_characters,
                 linking: variant.linking,
-                arguments: vec!["-pthread".into()],
+                arguments: arguments.iter().map(Into::into).collect(),
             },
             &self.prefix,
         )?;
@@ -197,12 +226,36 @@ pub(crate) fn examples() -> Result<Vec<String>, LibraryError> {
         .collect())
 }
 
-/// The C sources of a directory, sorted.
-pub(crate) fn sources(directory: &Path) -> Result<Vec<PathBuf>, LibraryError> {
+/// The sources of the library's tests: those that run checks by name.
+pub(crate) fn tests() -> Result<Vec<PathBuf>, LibraryError> {
+    let mut found = Vec::new();
+    for source in sources(&workspace().join(TESTS))? {
+        if !checks(&source)?.is_empty() {
+            found.push(source);
+        }
+    }
+    Ok(found)
+}
+
+/// The checks that a source runs, by their names.
+pub(crate) fn checks(source: &Path) -> Result<Vec<String>, LibraryError> {
+    let text = std::fs::read_to_string(source).map_err(io(source))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("RUN(")?.strip_suffix(");"))
+        .map(str::to_owned)
+        .collect())
+}
+
+/// The C and C++ sources of a directory, sorted.
+fn sources(directory: &Path) -> Result<Vec<PathBuf>, LibraryError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(io(directory))? {
         let path = entry.map_err(io(directory))?.path();
-        if path.extension().is_some_and(|extension| extension == "c") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "c" || extension == "cpp")
+        {
             found.push(path);
         }
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::steps::succeed;
-use crate::c::{Library, Served, Valgrind, Variant, check, examples};
-use crate::cargo::cargo;
+use crate::c::{Library, Served, Valgrind, Variant, check, examples, tests};
 use crate::ui::Ui;
 
 /// How long a program may take to serve, or to end: memcheck makes it some thirty times slower.
@@ -15,9 +14,6 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The instance id that examples are given.
 const INSTANCE: &str = "5f3c6d1e-0000-4000-8000-000000000002";
-
-/// The C library's own tests start their programs with what this names.
-const WRAPPER: &str = "OPENHDV_TEST_WRAPPER";
 
 pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
     let library = Library::prepare(ui)?;
@@ -35,10 +31,19 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
     for (program, arguments) in programs.iter().zip(arguments) {
         served(program, &arguments, directory.path(), &valgrind, ui)?;
     }
-    ui.doing("the C library's tests");
-    succeed(
-        cargo(["test", "--locked", "--package", "openhdv-capi"]).env(WRAPPER, valgrind.wrapper()),
-    )
+    for source in tests()? {
+        let name = source.file_name().unwrap_or_default().display().to_string();
+        ui.doing(&format!("{name} under memcheck"));
+        let program = library.test(&source)?;
+        succeed(
+            Command::new(valgrind.wrapper())
+                .arg(program)
+                .arg(directory.path())
+                .env("XDG_RUNTIME_DIR", directory.path()),
+        )
+        .map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(())
 }
 
 /// A device whose every check is made while memcheck watches its program.

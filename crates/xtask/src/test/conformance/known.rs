@@ -1,6 +1,7 @@
 //! Every test there is, by the names that the table cites: `capi/memory::reads` for the test
 //! `reads` of the module or file `memory` of `crates/capi`, `guest:lab-doorbells` for a check of the guest
-//! program, `boot:...` for what is seen from outside a guest.
+//! program, `c/memory::reads` for the check `reads` of
+//! `crates/capi/tests/c/memory.c`, `boot:...` for what is seen from outside a guest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use hdv_guest::checks::Selection;
 
+use crate::c;
 use crate::cargo::cargo;
 use crate::test::Failure;
 use crate::test::devices::BOOT_CHECKS;
@@ -52,6 +54,14 @@ pub(super) fn tests() -> Result<BTreeSet<String>, Failure> {
             } else {
                 format!("{package}/{test}")
             });
+        }
+    }
+    // A check of a C source is run by the Rust test that is named for the source.
+    for source in c::tests()? {
+        let stem = source.file_stem().unwrap_or_default().to_string_lossy();
+        if known.contains(&format!("capi/c_programs::{stem}")) {
+            let checks = c::checks(&source)?;
+            known.extend(checks.iter().map(|check| format!("c/{stem}::{check}")));
         }
     }
     Ok(known)
