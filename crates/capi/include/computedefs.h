@@ -248,6 +248,8 @@ typedef const GUID& REFGUID;
 typedef const IID& REFIID;
 typedef const CLSID& REFCLSID;
 
+/* Also where this is included with C linkage. */
+extern "C++" {
 inline bool IsEqualGUID(REFGUID left, REFGUID right)
 {
     return memcmp(&left, &right, sizeof(GUID)) == 0;
@@ -261,6 +263,7 @@ inline bool operator==(REFGUID left, REFGUID right)
 inline bool operator!=(REFGUID left, REFGUID right)
 {
     return !IsEqualGUID(left, right);
+}
 }
 #else
 typedef const GUID* REFGUID;
@@ -337,11 +340,13 @@ typedef LONG HRESULT;
 /* ---- IUnknown: a pointer to a pointer to a table that begins with these three. ---- */
 
 #ifdef __cplusplus
+extern "C++" {
 struct IUnknown {
     virtual HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) = 0;
     virtual ULONG STDMETHODCALLTYPE AddRef() = 0;
     virtual ULONG STDMETHODCALLTYPE Release() = 0;
 };
+}
 #else
 typedef struct IUnknown IUnknown;
 

@@ -19,6 +19,7 @@
 #ifdef __cplusplus
 #define OPENHDV_ENUM(name) enum name : int
 #define OPENHDV_ENUM_FLAG_OPERATORS(name)                                                        \
+    extern "C++" {                                                                               \
     constexpr name operator|(name left, name right)                                              \
     {                                                                                            \
         return static_cast<name>(static_cast<int>(left) | static_cast<int>(right));              \
@@ -38,6 +39,7 @@
     inline name& operator&=(name& left, name right)                                              \
     {                                                                                            \
         return left = left & right;                                                              \
+    }                                                                                            \
     }
 #else
 #define OPENHDV_ENUM(name) enum name
@@ -329,6 +331,7 @@ DEFINE_GUID(IID_IVmDeviceHostSupport, 0xe31aa49b, 0x0914, 0x465e, 0xb1, 0x45, 0x
             0x3e, 0xfb, 0x10);
 
 #ifdef __cplusplus
+extern "C++" {
 struct IVmDeviceHost : public IUnknown {
     /* A device of the host; what is returned is opaque. */
     virtual HRESULT STDMETHODCALLTYPE GetDeviceInstance(REFGUID DeviceClassId,
@@ -342,6 +345,7 @@ struct IVmDeviceHostSupport : public IUnknown {
                                                          DWORD ProcessId,
                                                          UINT64* IpcSectionHandle) = 0;
 };
+}
 #else
 typedef struct IVmDeviceHost IVmDeviceHost;
 typedef struct IVmDeviceHostSupport IVmDeviceHostSupport;

@@ -1,5 +1,6 @@
 //! Handles of device hosts.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hdv::{DeviceHost, DeviceIds, HostError, HostOptions};
@@ -18,6 +19,8 @@ static HOSTS: Table<Host> = Table::new(Kind::Host);
 pub(crate) struct Host {
     host: DeviceHost,
     devices: Mutex<Vec<(DeviceIds, DeviceHandle)>>,
+    /// Somebody tears it down.
+    closing: AtomicBool,
 }
 
 /// A handle is a number, whatever its type says.
@@ -32,6 +35,7 @@ impl Host {
         Ok(Arc::new(Self {
             host: DeviceHost::new(HostOptions::new())?,
             devices: Mutex::default(),
+            closing: AtomicBool::new(false),
         }))
     }
 
@@ -138,6 +142,10 @@ pub extern "C" fn HdvTeardownDeviceHost(handle: HdvHost) -> Hresult {
             return Err(HostError::InsideCall.into());
         }
         HOSTS.remove(handle);
+        if host.closing.swap(true, Ordering::SeqCst) {
+            // Found by two threads at once: it is the other's.
+            return Err(HostError::Closed.into());
+        }
         host.close()?;
         Ok(())
     })

@@ -1,0 +1,168 @@
+/*
+ * Calls from many threads at once, on handles that come and go.
+ */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+
+#include "device.h"
+
+enum { THREADS = 4, HOSTS = 40 };
+
+static _Atomic(HDV_DEVICE) shared_device;
+static atomic_int going;
+
+static int is_one_of(HRESULT result, HRESULT one, HRESULT other)
+{
+    return result == one || result == other;
+}
+
+/* Whatever another thread does to the device: one of two results, and no crash. */
+static void* use_device(void* failures)
+{
+    HANDLE event = NULL;
+    BYTE bytes[4];
+    int wrong = FAILED(OpenHdvCreateEvent(&event));
+    while (atomic_load(&going)) {
+        HRESULT result = HdvReadGuestMemory(shared_device, 0, 4, bytes);
+        wrong += !is_one_of(result, WIN32(NOT_READY), E_HANDLE);
+        result = HdvDeliverGuestInterrupt(shared_device, 1, 1);
+        wrong += !is_one_of(result, WIN32(NOT_READY), E_HANDLE);
+        result = HdvRegisterDoorbell(shared_device, HDV_PCI_BAR0, 0, (UINT64)(uintptr_t)&bytes, 0, event);
+        wrong += !is_one_of(result, S_OK, E_HANDLE);
+        result = HdvUnregisterDoorbell(shared_device, HDV_PCI_BAR0, 0, (UINT64)(uintptr_t)&bytes, 0);
+        /* Gone with the device between the two. */
+        wrong += !is_one_of(result, S_OK, E_HANDLE) && result != WIN32(NOT_FOUND);
+    }
+    wrong += FAILED(OpenHdvCloseHandle(event));
+    *(int*)failures = wrong;
+    return NULL;
+}
+
+CHECK(device_calls_while_hosts_come_and_go)
+{
+    pthread_t threads[THREADS];
+    int failures[THREADS];
+    atomic_store(&going, 1);
+    for (int i = 0; i < THREADS; i++) {
+        EXPECT(pthread_create(&threads[i], NULL, use_device, &failures[i]) == 0);
+    }
+    for (int i = 0; i < HOSTS; i++) {
+        struct device device;
+        HDV_HOST host = open_host();
+        device_reset(&device);
+        EXPECT_RESULT(device_create(host, &device), S_OK);
+        atomic_store(&shared_device, device.handle);
+        EXPECT_RESULT(HdvTeardownDeviceHost(host), S_OK);
+        EXPECT(device.calls[CALL_TEARDOWN] == 1);
+    }
+    atomic_store(&going, 0);
+    for (int i = 0; i < THREADS; i++) {
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+        EXPECT(failures[i] == 0);
+    }
+}
+
+static HDV_HOST shared_host;
+
+static void* create_devices(void* failures)
+{
+    static atomic_uint number;
+    int wrong = 0;
+    struct device devices[8];
+    for (int i = 0; i < 8; i++) {
+        GUID instance = { 0x7eadd000, 0, 0, { 0 } };
+        instance.Data1 += atomic_fetch_add(&number, 1);
+        device_reset(&devices[i]);
+        wrong += FAILED(device_create_as(shared_host, &devices[i], &instance));
+        wrong += devices[i].calls[CALL_GET_DETAILS] != 1;
+    }
+    /* Their contexts must outlive them. */
+    wrong += HdvDeliverGuestInterrupt(devices[0].handle, 1, 1) != WIN32(NOT_READY);
+    atomic_fetch_sub(&going, 1);
+    while (atomic_load(&going) >= 0) {
+        sched_yield();
+    }
+    for (int i = 0; i < 8; i++) {
+        wrong += devices[i].calls[CALL_TEARDOWN] != 1;
+    }
+    *(int*)failures = wrong;
+    return NULL;
+}
+
+CHECK(hdv_create_device_instance_on_many_threads)
+{
+    pthread_t threads[THREADS];
+    int failures[THREADS];
+    shared_host = open_host();
+    atomic_store(&going, THREADS);
+    for (int i = 0; i < THREADS; i++) {
+        EXPECT(pthread_create(&threads[i], NULL, create_devices, &failures[i]) == 0);
+    }
+    while (atomic_load(&going) > 0) {
+        sched_yield();
+    }
+    EXPECT_RESULT(HdvTeardownDeviceHost(shared_host), S_OK);
+    atomic_store(&going, -1);
+    for (int i = 0; i < THREADS; i++) {
+        EXPECT(pthread_join(threads[i], NULL) == 0);
+        EXPECT(failures[i] == 0);
+    }
+}
+
+static void* tear_down(void* result)
+{
+    *(HRESULT*)result = HdvTeardownDeviceHost(shared_host);
+    return NULL;
+}
+
+CHECK(hdv_teardown_device_host_on_many_threads)
+{
+    for (int round = 0; round < 20; round++) {
+        pthread_t threads[THREADS];
+        HRESULT results[THREADS];
+        struct device device;
+        int done = 0;
+        shared_host = open_host();
+        device_reset(&device);
+        EXPECT_RESULT(device_create(shared_host, &device), S_OK);
+        for (int i = 0; i < THREADS; i++) {
+            EXPECT(pthread_create(&threads[i], NULL, tear_down, &results[i]) == 0);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            EXPECT(pthread_join(threads[i], NULL) == 0);
+            EXPECT(is_one_of(results[i], S_OK, E_HANDLE));
+            done += results[i] == S_OK;
+        }
+        EXPECT(done == 1);
+        EXPECT(device.calls[CALL_TEARDOWN] == 1);
+    }
+}
+
+static void* fail(void* size)
+{
+    EXPECT_RESULT(HdvTeardownDeviceHost(NULL), E_HANDLE);
+    *(size_t*)size = OpenHdvGetLastErrorText(NULL, 0);
+    return NULL;
+}
+
+CHECK(open_hdv_get_last_error_text_is_of_the_thread)
+{
+    pthread_t thread;
+    size_t other = 0;
+    size_t mine = OpenHdvGetLastErrorText(NULL, 0);
+    EXPECT(pthread_create(&thread, NULL, fail, &other) == 0);
+    EXPECT(pthread_join(thread, NULL) == 0);
+    EXPECT(other > 1 && OpenHdvGetLastErrorText(NULL, 0) == mine && mine == 1);
+}
+
+int main(int argc, char** argv)
+{
+    BEGIN(argc, argv);
+    /* First, while this thread has had no failure. */
+    RUN(open_hdv_get_last_error_text_is_of_the_thread);
+    RUN(device_calls_while_hosts_come_and_go);
+    RUN(hdv_create_device_instance_on_many_threads);
+    RUN(hdv_teardown_device_host_on_many_threads);
+    FINISH();
+}

@@ -1,0 +1,124 @@
+//! The checks in `tests/c`: each program is built as C and as C++, with native and with 16-bit wide characters,
+//! and run.
+
+#[path = "support/toolchain.rs"]
+mod toolchain;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use toolchain::{Language, WAYS, WideCharacters, build, source};
+
+/// The checks that a source runs, by their names.
+fn checks(source: &Path) -> BTreeSet<String> {
+    std::fs::read_to_string(source)
+        .expect("a source")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("RUN(")?.strip_suffix(");"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs a program, which must do all of its source's checks, and all of them right.
+fn run(program: &Path, source: &Path) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let output = Command::new(program)
+        .arg(directory.path())
+        .env("XDG_RUNTIME_DIR", directory.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let passed: BTreeSet<String> = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("ok "))
+        .map(str::to_owned)
+        .collect();
+    let complaint = format!(
+        "{}: {}\n{printed}\n{}",
+        program.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{complaint}");
+    let expected = checks(source);
+    assert!(!expected.is_empty(), "{}", source.display());
+    assert_eq!(passed, expected, "{complaint}");
+}
+
+fn build_and_run(name: &str, ways: &[(Language, WideCharacters)]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = source(name);
+    for &(language, wide) in ways {
+        run(&build(&source, language, wide, directory.path()), &source);
+    }
+}
+
+#[test]
+fn layout() {
+    build_and_run("layout.c", &WAYS);
+}
+
+#[test]
+fn handles() {
+    build_and_run("handles.c", &WAYS);
+}
+
+#[test]
+fn arguments() {
+    build_and_run("arguments.c", &WAYS);
+}
+
+#[test]
+fn lifecycle() {
+    build_and_run("lifecycle.c", &WAYS);
+}
+
+#[test]
+fn additions() {
+    build_and_run("additions.c", &WAYS);
+}
+
+/// Over C's own tables: C++ has classes for them.
+#[test]
+fn proxy() {
+    build_and_run("proxy.c", &WAYS[..2]);
+}
+
+#[test]
+fn proxy_classes() {
+    build_and_run("proxy_classes.cpp", &WAYS[2..]);
+}
+
+/// With C's atomics, which C++17 has not.
+#[test]
+fn threads() {
+    build_and_run("threads.c", &WAYS[..1]);
+}
+
+/// Every header alone, first and in both languages.
+#[test]
+fn headers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for header in [
+        "computedefs.h",
+        "computecore.h",
+        "hypervdevicevirtualization.h",
+        "openhdv.h",
+        "windows.h",
+        "unknwn.h",
+        "guiddef.h",
+    ] {
+        let source = directory.path().join(format!("{header}.c"));
+        let text = format!(
+            "#include <{header}>\n#include <{header}>\n\
+             int main(void)\n{{\n    GUID guid = IID_IUnknown;\n    return guid.Data1 != 0;\n}}\n"
+        );
+        std::fs::write(&source, text).expect("written");
+        for (language, wide) in WAYS {
+            let program = build(&source, language, wide, directory.path());
+            assert!(Command::new(program).status().expect("it runs").success());
+        }
+    }
+}
