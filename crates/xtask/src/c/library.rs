@@ -13,6 +13,8 @@ use crate::ui::Ui;
 const EXAMPLES: &str = "examples/c";
 /// Where the lab's sources are, and those of the library's tests.
 const TESTS: &str = "crates/capi/tests/c";
+/// Where the programs are that only the test command has.
+const PROGRAMS: &str = "crates/xtask/src/c/programs";
 /// What the lab's sources begin with.
 const LAB_PREFIX: &str = "lab";
 /// The example that is written as for Windows: `L"..."` is wide characters of 16 bits to it.
@@ -131,6 +133,28 @@ impl Library {
         self.build(name, vec![source], variant, &["-pthread"])
     }
 
+    /// Builds an example whose device host reaches its compute system through a proxy, and by which of the
+    /// two functions.
+    pub(crate) fn proxied(&self, example: &str, ex: bool) -> Result<PathBuf, LibraryError> {
+        let sources = vec![
+            workspace().join(EXAMPLES).join(example).with_extension("c"),
+            workspace().join(PROGRAMS).join("proxied.c"),
+        ];
+        let (name, mut arguments) = (
+            if ex { "proxied-ex" } else { "proxied" },
+            vec!["-pthread", "-DHdvInitializeDeviceHost=proxied_initialize"],
+        );
+        if ex {
+            arguments.push("-DPROXIED_EX");
+        }
+        self.build(
+            &format!("{example}-{name}"),
+            sources,
+            Variant::PLAIN,
+            &arguments,
+        )
+    }
+
     /// Builds the lab.
     pub(crate) fn lab(&self, variant: Variant) -> Result<PathBuf, LibraryError> {
         let sources = sources(&workspace().join(TESTS))?
@@ -204,7 +228,7 @@ impl Library {
         arguments.extend(libraries.iter().map(Into::into));
         self.tools.build_with(
             &Build {
-                sources: vec![workspace().join("crates/xtask/src/c/programs").join(source)],
+                sources: vec![workspace().join(PROGRAMS).join(source)],
                 output: &output,
                 language: Language::C11,
                 wide_characters: WideCharacters::Short,

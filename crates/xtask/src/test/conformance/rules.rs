@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::documented::DOCUMENTED;
 use super::headers::{Declarations, Function};
 use super::table::{Kind, Row, Table};
 
@@ -72,7 +73,7 @@ fn missing(kind: Kind, name: &str, row: &Row, declared: &Declarations) -> Vec<St
             want(!row.guest.is_empty() || unseen, "what a guest sees");
             match declared.functions.get(name) {
                 Some(function) => {
-                    for error in errors(function) {
+                    for error in errors(function).into_iter().chain(documented(name)) {
                         let tested = row.errors.get(error).is_some_and(|tests| !tests.is_empty());
                         want(tested, error);
                     }
@@ -98,6 +99,14 @@ fn missing(kind: Kind, name: &str, row: &Row, declared: &Declarations) -> Vec<St
         Kind::Constant => want(!row.value.is_empty(), "its value"),
     }
     faults
+}
+
+/// The errors that a function has beyond those.
+fn documented(name: &str) -> impl Iterator<Item = &'static str> {
+    DOCUMENTED
+        .iter()
+        .filter(move |(function, _)| *function == name)
+        .flat_map(|(_, errors)| errors.iter().copied())
 }
 
 /// The errors that follow from what a function is given.

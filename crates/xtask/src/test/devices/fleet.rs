@@ -49,6 +49,8 @@ pub(super) struct Fleet {
     /// The framebuffers: one whose memory was there before QEMU asked, and one whose came later.
     pub(super) early: PathBuf,
     pub(super) late: PathBuf,
+    /// Sensors whose hosts were made through a proxy.
+    pub(super) proxied: Vec<PathBuf>,
     /// Holds the sockets.
     _scratch: Scratch,
 }
@@ -68,6 +70,7 @@ impl Fleet {
             pictures,
             early: PathBuf::new(),
             late: PathBuf::new(),
+            proxied: Vec::new(),
             _scratch: scratch,
         };
         let c_plus_plus = Variant::all("sensor")
@@ -78,6 +81,11 @@ impl Fleet {
         let late_png = fleet.picture("framebuffer-late.png");
         fleet.example(&library, "sensor", Variant::PLAIN, &[])?;
         fleet.example(&library, "sensor", c_plus_plus, &[])?;
+        for ex in [false, true] {
+            let program = library.proxied("sensor", ex)?;
+            let socket = fleet.program(&program, "sensor", &[])?;
+            fleet.proxied.push(socket);
+        }
         fleet.example(&library, "camera", Variant::PLAIN, &[])?;
         fleet.early = fleet.example(
             &library,
@@ -91,6 +99,8 @@ impl Fleet {
             Variant::PLAIN,
             &["--late".as_ref(), "--png".as_ref(), &late_png],
         )?;
+        let program = library.example("vendor_style", Variant::PLAIN)?;
+        fleet.program(&program, "greeter", &[])?;
         let mut command = Command::new(library.lab(Variant::PLAIN)?);
         command.arg(fleet._scratch.path());
         fleet.serve("lab", command)?;
@@ -105,8 +115,17 @@ impl Fleet {
         variant: Variant,
         options: &[&Path],
     ) -> Result<PathBuf, Failure> {
+        self.program(&library.example(name, variant)?, name, options)
+    }
+
+    fn program(
+        &mut self,
+        program: &Path,
+        name: &str,
+        options: &[&Path],
+    ) -> Result<PathBuf, Failure> {
         let instance = format!("5f3c6d1e-0000-4000-8000-{:012x}", self.members.len());
-        let mut command = Command::new(library.example(name, variant)?);
+        let mut command = Command::new(program);
         command
             .arg(self._scratch.path())
             .arg(instance)

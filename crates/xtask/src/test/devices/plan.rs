@@ -4,19 +4,23 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hdv_guest::checks::Check;
 use hdv_guest::report::{Line, Outcome};
 
 use super::fleet::Fleet;
 use crate::demo::Report;
 use crate::interrupt;
 use crate::lab::{Boot, Lab};
+use crate::test::Failure;
 use crate::ui::Ui;
 
 /// What is seen from outside a guest, by the names under which the conformance table cites it.
-pub(crate) const BOOT_CHECKS: [&str; 5] = [INTERCEPTS, SILENCE_OF_QEMU, KILLED, STUB, ENDS];
+pub(crate) const BOOT_CHECKS: [&str; 6] =
+    [PROXIED, INTERCEPTS, SILENCE_OF_QEMU, KILLED, STUB, ENDS];
 
 const INTERCEPTS: &str = "zero-intercepts";
 const SILENCE_OF_QEMU: &str = "qemu-silent";
+const PROXIED: &str = "proxied-sensors";
 const KILLED: &str = "killed-qemu";
 const STUB: &str = "stub-after-reboot";
 const ENDS: &str = "clean-end";
@@ -37,6 +41,9 @@ const FRAMEBUFFERS: usize = 2;
 /// Accesses to registers that drawing costs, at most; pixels come by the hundred thousand.
 const REGISTER_ACCESSES: u64 = 1000;
 
+/// Accesses that the checks of a sensor need, at least.
+const SENSOR_ACCESSES: u64 = 100;
+
 /// Runs every boot, and ends the programs.
 pub(super) fn run(lab: &Lab, fleet: Fleet, samples: u32, ui: &Ui, report: &mut Report) {
     let mut plan = Plan {
@@ -45,6 +52,7 @@ pub(super) fn run(lab: &Lab, fleet: Fleet, samples: u32, ui: &Ui, report: &mut R
         ui,
         report,
         drawn: 0,
+        sensors_well: true,
     };
     plan.kill();
     plan.boot("C, no vIOMMU", false, "openhdv.mode=sysfs", 1);
@@ -68,6 +76,8 @@ struct Plan<'a> {
     report: &'a mut Report,
     /// How often a framebuffer was drawn in this boot.
     drawn: usize,
+    /// No check of a sensor has failed in this boot.
+    sensors_well: bool,
 }
 
 impl Plan<'_> {
@@ -107,6 +117,7 @@ impl Plan<'_> {
             Err(error) => return self.add(part, "QEMU", false, error.to_string()),
         };
         self.drawn = 0;
+        self.sensors_well = true;
         let (done, followed) = guest.follow(rounds, SILENCE, &mut |line| self.line(part, line));
         let ended = followed.is_ok();
         if let Err(why) = followed {
@@ -132,12 +143,15 @@ impl Plan<'_> {
                 self.stub(part, &outcome);
             }
             Line::Check(outcome) => {
+                self.sensors_well &=
+                    outcome.ok || !Check::ALL.iter().any(|check| check.name() == outcome.name);
                 let drawing = outcome.name == DRAWING;
                 self.report.add_outcome(self.ui, part, outcome);
                 if drawing {
                     self.drawn += 1;
                     if self.drawn == FRAMEBUFFERS {
                         self.intercepts(part);
+                        self.proxied(part);
                     }
                 }
             }
@@ -170,6 +184,26 @@ impl Plan<'_> {
                 ),
             ),
             Err(error) => self.add(part, INTERCEPTS, false, error.to_string()),
+        }
+    }
+
+    /// Sensors whose hosts were made through a proxy are sensors like the others: the guest used them,
+    /// and no check of a sensor failed.
+    fn proxied(&mut self, part: &str) {
+        let used = self
+            .fleet
+            .proxied
+            .iter()
+            .map(|socket| Ok(self.fleet.accesses(socket)?.all()))
+            .collect::<Result<Vec<_>, Failure>>();
+        match used {
+            Ok(used) => self.add(
+                part,
+                PROXIED,
+                self.sensors_well && used.iter().all(|accesses| *accesses > SENSOR_ACCESSES),
+                format!("{used:?} accesses"),
+            ),
+            Err(error) => self.add(part, PROXIED, false, error.to_string()),
         }
     }
 

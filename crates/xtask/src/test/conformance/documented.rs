@@ -1,0 +1,43 @@
+//! The errors that each function documents, by the table of conditions that the interface has: what follows
+//! from parameters alone is in `rules`.
+
+/// Functions with the further errors that they must be tested for.
+pub(super) const DOCUMENTED: [(&str, &[&str]); 16] = [
+    ("HdvInitializeDeviceHostForProxy", &["E_NOINTERFACE"]),
+    (
+        "HdvInitializeDeviceHostForProxyEx",
+        &["E_NOINTERFACE", "E_INVALIDARG"],
+    ),
+    ("HdvProxyDeviceHost", &["E_NOINTERFACE"]),
+    ("HdvTeardownDeviceHost", &["ERROR_POSSIBLE_DEADLOCK"]),
+    (
+        "HdvCreateDeviceInstance",
+        &["ERROR_ALREADY_EXISTS", "callback"],
+    ),
+    ("HdvReadGuestMemory", &["ERROR_RETRY"]),
+    ("HdvWriteGuestMemory", &["ERROR_RETRY", "E_ACCESSDENIED"]),
+    (
+        "HdvCreateGuestMemoryAperture",
+        &["E_ACCESSDENIED", "E_INVALIDARG"],
+    ),
+    ("HdvDestroyGuestMemoryAperture", &["ERROR_NOT_FOUND"]),
+    (
+        "HdvDeliverGuestInterrupt",
+        &["ERROR_NOT_FOUND", "ERROR_NOT_READY"],
+    ),
+    (
+        "HdvRegisterDoorbell",
+        &["ERROR_ALREADY_EXISTS", "ERROR_BUSY"],
+    ),
+    ("HdvUnregisterDoorbell", &["ERROR_NOT_FOUND"]),
+    (
+        "HdvRegisterDoorbellPage",
+        &["ERROR_ALREADY_EXISTS", "ERROR_BUSY"],
+    ),
+    ("HdvUnregisterDoorbellPage", &["ERROR_NOT_FOUND"]),
+    ("HdvCreateSectionBackedMmioRange", &["ERROR_ALREADY_EXISTS"]),
+    (
+        "HdvDestroySectionBackedMmioRange",
+        &["ERROR_NOT_FOUND", "ERROR_BUSY"],
+    ),
+];
