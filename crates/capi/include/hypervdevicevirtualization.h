@@ -124,7 +124,8 @@ typedef struct HDV_PCI_PNP_ID {
 /* The device is powered on; once, first. A failure ends the power-on: only Teardown follows. */
 typedef HRESULT(CALLBACK* HDV_PCI_DEVICE_INITIALIZE)(_In_opt_ void* DeviceContext);
 
-/* Last, exactly once, also for a device that was never powered on. The context may be freed. */
+/* Last, exactly once for every device that was created, also if it was never powered on. The context may be
+ * freed. */
 typedef void(CALLBACK* HDV_PCI_DEVICE_TEARDOWN)(_In_opt_ void* DeviceContext);
 
 /* The strings of the virtual machine's configuration; once, after Initialize, also when there are none. */
@@ -224,7 +225,10 @@ HRESULT WINAPI HdvTeardownDeviceHost(_In_ HDV_HOST DeviceHostHandle);
 /* ---- Devices. ---- */
 
 /* Creates a device. DeviceInterface is an HDV_PCI_DEVICE_INTERFACE, which is copied. The class names
- * the emulator, the instance the device. *DeviceHandle is set before any callback is called. */
+ * the emulator, the instance the device. *DeviceHandle is set before any callback is called.
+ *
+ * After a failure *DeviceHandle is null. If Initialize was called by then, Teardown was called as well;
+ * otherwise no callback was, and the context is the caller's as before. */
 HRESULT WINAPI HdvCreateDeviceInstance(_In_ HDV_HOST DeviceHostHandle,
                                        _In_ HDV_DEVICE_TYPE DeviceType,
                                        _In_ const GUID* DeviceClassId,

@@ -1,11 +1,5 @@
 //! Building the C and C++ programs against the library that this test was built with.
 
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part of this"
-)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
