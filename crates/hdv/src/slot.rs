@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use hdv_pci::spec::header::INTERRUPT_PIN;
 use hdv_pci::{BarIndex, Identity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -319,7 +320,7 @@ impl Slot {
             function.config_read(offset, data);
         });
         if done.is_none() {
-            data.fill(0xff);
+            read_nobody(offset, data);
         }
     }
 
@@ -418,5 +419,17 @@ impl fmt::Debug for Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.remove();
+    }
+}
+
+/// The config space of a function that is gone: all ones, and no interrupt pin. QEMU reads the pin after
+/// each reset, and complains of one that there cannot be.
+fn read_nobody(offset: u16, data: &mut [u8]) {
+    data.fill(0xff);
+    if let Some(pin) = INTERRUPT_PIN
+        .checked_sub(offset)
+        .and_then(|index| data.get_mut(usize::from(index)))
+    {
+        *pin = 0;
     }
 }
