@@ -1,5 +1,6 @@
 //! The programs in C that serve the devices, and what their hosts say of them.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::ui::Ui;
 
 /// How long a program may take to serve, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The framebuffer's option to bring its memory late; its first.
+const LATE: &str = "--late";
 
 /// The families of the lab's devices begin with this, their names in the lab's output do not.
 const LAB_PREFIX: &str = "lab-";
@@ -49,6 +53,7 @@ pub(super) struct Fleet {
     /// The framebuffers: one whose memory was there before QEMU asked, and one whose came later.
     pub(super) early: PathBuf,
     pub(super) late: PathBuf,
+    late_command: (PathBuf, Vec<OsString>),
     /// Sensors whose hosts were made through a proxy.
     pub(super) proxied: Vec<PathBuf>,
     /// Holds the sockets.
@@ -70,6 +75,7 @@ impl Fleet {
             pictures,
             early: PathBuf::new(),
             late: PathBuf::new(),
+            late_command: Default::default(),
             proxied: Vec::new(),
             _scratch: scratch,
         };
@@ -97,7 +103,7 @@ impl Fleet {
             &library,
             "framebuffer",
             Variant::PLAIN,
-            &["--late".as_ref(), "--png".as_ref(), &late_png],
+            &[LATE.as_ref(), "--png".as_ref(), &late_png],
         )?;
         let program = library.example("vendor_style", Variant::PLAIN)?;
         fleet.program(&program, "greeter", &[])?;
@@ -105,6 +111,28 @@ impl Fleet {
         command.arg(fleet._scratch.path());
         fleet.serve("lab", command)?;
         Ok(fleet)
+    }
+
+    /// Ends the framebuffer whose memory comes late and starts it again on the same socket.
+    pub(super) fn renew_late(&mut self) -> Result<(), Failure> {
+        let (program, arguments) = &self.late_command;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let late = self
+            .programs
+            .iter()
+            .position(|(_, served)| {
+                served
+                    .devices()
+                    .iter()
+                    .any(|device| device.socket == self.late)
+            })
+            .ok_or("the framebuffer whose memory comes late does not run")?;
+        let (name, served) = self.programs.remove(late);
+        served.end(PATIENCE)?;
+        self.programs
+            .push((name, Served::start(command, PATIENCE)?));
+        Ok(())
     }
 
     /// Starts one of the examples; its socket.
@@ -130,6 +158,12 @@ impl Fleet {
             .arg(self._scratch.path())
             .arg(instance)
             .args(options);
+        if options.first() == Some(&Path::new(LATE)) {
+            self.late_command = (
+                program.to_owned(),
+                command.get_args().map(OsStr::to_owned).collect(),
+            );
+        }
         self.serve(name, command)?;
         let member = self.members.last().ok_or("it serves nothing")?;
         Ok(member.socket.clone())

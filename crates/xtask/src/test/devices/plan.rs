@@ -45,10 +45,10 @@ const REGISTER_ACCESSES: u64 = 1000;
 const SENSOR_ACCESSES: u64 = 100;
 
 /// Runs every boot, and ends the programs.
-pub(super) fn run(lab: &Lab, fleet: Fleet, samples: u32, ui: &Ui, report: &mut Report) {
+pub(super) fn run(lab: &Lab, mut fleet: Fleet, samples: u32, ui: &Ui, report: &mut Report) {
     let mut plan = Plan {
         lab,
-        fleet: &fleet,
+        fleet: &mut fleet,
         ui,
         report,
         drawn: 0,
@@ -71,7 +71,7 @@ pub(super) fn run(lab: &Lab, fleet: Fleet, samples: u32, ui: &Ui, report: &mut R
 
 struct Plan<'a> {
     lab: &'a Lab,
-    fleet: &'a Fleet,
+    fleet: &'a mut Fleet,
     ui: &'a Ui,
     report: &'a mut Report,
     /// How often a framebuffer was drawn in this boot.
@@ -107,6 +107,10 @@ impl Plan<'_> {
     fn boot(&mut self, part: &str, iommu: bool, parameters: &str, rounds: u32) {
         if interrupt::requested() {
             return;
+        }
+        // Its memory stays once it has come: only a new one is late for this QEMU.
+        if let Err(error) = self.fleet.renew_late() {
+            return self.add(part, "framebuffer", false, error.to_string());
         }
         let boot = self.devices(iommu, parameters, rounds > 1);
         let count = boot.sockets.len();
@@ -162,8 +166,7 @@ impl Plan<'_> {
 
     /// A device that was gone before the guest booted anew is no device: its stub reads as all ones.
     fn stub(&mut self, part: &str, outcome: &Outcome) {
-        let gone = !outcome.ok && outcome.detail.starts_with("0 found");
-        self.add(part, STUB, gone, outcome.detail.clone());
+        self.add(part, STUB, outcome.ok, outcome.detail.clone());
     }
 
     /// Pixels of memory that was there when QEMU asked are drawn without an exit.
