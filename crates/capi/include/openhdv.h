@@ -49,8 +49,9 @@ HRESULT WINAPI OpenHdvSetConfiguration(_In_ HCS_SYSTEM ComputeSystem,
  * since, and takes that back. Any eventfd of the caller's will do as well. */
 HRESULT WINAPI OpenHdvCreateEvent(_Out_ HANDLE* Event);
 
-/* Creates a section of zeroes: a memfd of ByteCount bytes, not 0. Any file that can be mapped
- * will do as well. */
+/* Creates a section of zeroes: a memfd of ByteCount bytes, not 0, whose size is sealed. Any file that can
+ * be mapped will do as well; seal its size (F_SEAL_SHRINK), since the VMM that maps it gets the whole file
+ * and could end this process by truncating what it has mapped. */
 HRESULT WINAPI OpenHdvCreateSection(_In_ UINT64 ByteCount, _Out_ HANDLE* Section);
 
 /* Closes an event or a section; devices keep those that they were given. */

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
 
 use crate::error::{Failure, codes, system_code};
@@ -93,9 +93,14 @@ pub unsafe extern "C" fn OpenHdvCreateSection(byte_count: u64, section: *mut Han
                 "a section of {byte_count:#x} bytes cannot be"
             )));
         }
-        let created = memfd_create("openhdv-section", MemfdFlags::CLOEXEC)
-            .map_err(refused("creating a memfd"))?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let created =
+            memfd_create("openhdv-section", flags).map_err(refused("creating a memfd"))?;
         ftruncate(&created, byte_count).map_err(refused("giving the memfd its size"))?;
+        // A VMM that maps it gets the descriptor, and could end this process by making the file
+        // smaller than what the device has mapped of it.
+        let size = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        fcntl_add_seals(&created, size).map_err(refused("sealing the memfd's size"))?;
         section.set(into_handle(created)?);
         Ok(())
     })
@@ -110,4 +115,28 @@ pub extern "C" fn OpenHdvCloseHandle(handle: Handle) -> Hresult {
         drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gets_a_section_cannot_change_its_size() {
+        let mut section = std::ptr::null_mut();
+        // SAFETY: the place is valid for writes.
+        let result = unsafe { OpenHdvCreateSection(3, &raw mut section) };
+        assert_eq!(result, codes::S_OK);
+        let resized = |bytes| {
+            with(section, "the section", |file| {
+                ftruncate(file, bytes).map_err(refused("resizing"))
+            })
+        };
+        assert!(resized(3).is_ok());
+        for bytes in [0, 2, 4096] {
+            assert_eq!(resized(bytes).unwrap_err().code, codes::E_ACCESSDENIED);
+        }
+        assert_eq!(OpenHdvCloseHandle(section), codes::S_OK);
+        assert_eq!(OpenHdvCloseHandle(section), codes::E_HANDLE);
+    }
 }

@@ -263,7 +263,9 @@ impl Mmio {
     /// again changes nothing.
     ///
     /// A section that is writeable, not [`SectionFlags::NEVER_OFFERED`], and placed before the client
-    /// asks for it may be mapped by the client, which gets the whole file for that.
+    /// asks for it may be mapped by the client, which gets the whole file for that. Seal its size
+    /// (`F_SEAL_SHRINK`): a client that truncates it would end this process where that has mapped the
+    /// file itself; the mapping made here survives.
     ///
     /// # Errors
     /// [`MmioError::Range`], [`MmioError::File`]; [`MmioError::Taken`] when another section
