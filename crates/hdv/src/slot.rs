@@ -424,7 +424,7 @@ impl Drop for Slot {
 
 /// The config space of a function that is gone: all ones, and no interrupt pin. QEMU reads the pin after
 /// each reset, and complains of one that there cannot be.
-fn read_nobody(offset: u16, data: &mut [u8]) {
+pub(crate) fn read_nobody(offset: u16, data: &mut [u8]) {
     data.fill(0xff);
     if let Some(pin) = INTERRUPT_PIN
         .checked_sub(offset)

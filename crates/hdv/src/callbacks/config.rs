@@ -12,6 +12,7 @@ use super::function::CallbackFunction;
 use super::msi::{self, MsiRegisters};
 use super::msix;
 use crate::interrupts::InterruptKind;
+use crate::slot::read_nobody;
 
 /// Where the status register is in the dword of the command register.
 const STATUS_SHIFT: u32 = 16;
@@ -19,10 +20,10 @@ const STATUS_SHIFT: u32 = 16;
 impl CallbackFunction {
     /// Reads config space; from 4096 on it is all ones.
     pub(super) fn read_config(&mut self, offset: u16, data: &mut [u8]) {
-        data.fill(0xff);
         if self.refused {
-            return;
+            return read_nobody(offset, data);
         }
+        data.fill(0xff);
         dword::split(offset, data.len(), |offset, lane, range| {
             if offset < CONFIG_SPACE_SIZE {
                 let bytes = self.shown(offset).to_le_bytes();

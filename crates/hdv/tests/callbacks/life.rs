@@ -198,6 +198,7 @@ fn a_device_that_refuses_to_start_after_a_reset_is_all_ones_until_the_next_clien
     client.reset().unwrap();
     script.taken();
     assert_eq!(read32(&mut client, CONFIG, 0), u32::MAX);
+    assert_eq!(read32(&mut client, CONFIG, 0x3c), 0xffff_00ff, "no pin");
     assert_eq!(read32(&mut client, BAR0, 0), u32::MAX);
     write32(&mut client, CONFIG, 0x04, 6);
     write32(&mut client, BAR0, 0, 1);
