@@ -92,6 +92,17 @@ impl Variant {
     }
 }
 
+/// The functions that make a device host beside `HdvInitializeDeviceHost`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Initialize {
+    /// `HdvInitializeDeviceHostEx`
+    Ex,
+    /// `HdvInitializeDeviceHostForProxy`
+    Proxy,
+    /// `HdvInitializeDeviceHostForProxyEx`
+    ProxyEx,
+}
+
 /// The library, installed under a prefix of the target directory.
 #[derive(Debug)]
 pub(crate) struct Library {
@@ -133,20 +144,18 @@ impl Library {
         self.build(name, vec![source], variant, &["-pthread"])
     }
 
-    /// Builds an example whose device host reaches its compute system through a proxy, and by which of the
-    /// two functions.
-    pub(crate) fn proxied(&self, example: &str, ex: bool) -> Result<PathBuf, LibraryError> {
+    /// Builds an example whose device host is made by another function than it names.
+    pub(crate) fn made_by(&self, example: &str, way: Initialize) -> Result<PathBuf, LibraryError> {
         let sources = vec![
             workspace().join(EXAMPLES).join(example).with_extension("c"),
-            workspace().join(PROGRAMS).join("proxied.c"),
+            workspace().join(PROGRAMS).join("initialize.c"),
         ];
-        let (name, mut arguments) = (
-            if ex { "proxied-ex" } else { "proxied" },
-            vec!["-pthread", "-DHdvInitializeDeviceHost=proxied_initialize"],
-        );
-        if ex {
-            arguments.push("-DPROXIED_EX");
-        }
+        let (name, choice) = match way {
+            Initialize::Ex => ("ex", "-DWITH_EX"),
+            Initialize::Proxy => ("proxy", "-DWITH_PROXY"),
+            Initialize::ProxyEx => ("proxy-ex", "-DWITH_PROXY_EX"),
+        };
+        let arguments = ["-pthread", "-DHdvInitializeDeviceHost=initialize_otherwise", choice];
         self.build(
             &format!("{example}-{name}"),
             sources,

@@ -8,7 +8,7 @@ mod toolchain;
 mod valgrind;
 
 pub(crate) use check::check;
-pub(crate) use library::{Library, Variant, checks, examples, tests};
+pub(crate) use library::{Initialize, Library, Variant, checks, examples, tests};
 pub(crate) use served::{Served, ServedDevice};
 pub(crate) use toolchain::Language;
 pub(crate) use valgrind::{FOUND, Valgrind};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hdv_qemu::guest::Scratch;
 use serde_json::Value;
 
-use crate::c::{Library, Served, Variant};
+use crate::c::{Initialize, Library, Served, Variant};
 use crate::cargo::target_directory;
 use crate::test::Failure;
 use crate::ui::Ui;
@@ -54,8 +54,8 @@ pub(super) struct Fleet {
     pub(super) early: PathBuf,
     pub(super) late: PathBuf,
     late_command: (PathBuf, Vec<OsString>),
-    /// Sensors whose hosts were made through a proxy.
-    pub(super) proxied: Vec<PathBuf>,
+    /// Sensors whose hosts were made by the other functions there are for that.
+    pub(super) others: Vec<PathBuf>,
     /// Holds the sockets.
     _scratch: Scratch,
 }
@@ -76,7 +76,7 @@ impl Fleet {
             early: PathBuf::new(),
             late: PathBuf::new(),
             late_command: Default::default(),
-            proxied: Vec::new(),
+            others: Vec::new(),
             _scratch: scratch,
         };
         let c_plus_plus = Variant::all("sensor")
@@ -87,10 +87,10 @@ impl Fleet {
         let late_png = fleet.picture("framebuffer-late.png");
         fleet.example(&library, "sensor", Variant::PLAIN, &[])?;
         fleet.example(&library, "sensor", c_plus_plus, &[])?;
-        for ex in [false, true] {
-            let program = library.proxied("sensor", ex)?;
+        for way in [Initialize::Ex, Initialize::Proxy, Initialize::ProxyEx] {
+            let program = library.made_by("sensor", way)?;
             let socket = fleet.program(&program, "sensor", &[])?;
-            fleet.proxied.push(socket);
+            fleet.others.push(socket);
         }
         fleet.example(&library, "camera", Variant::PLAIN, &[])?;
         fleet.early = fleet.example(

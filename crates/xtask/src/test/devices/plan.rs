@@ -16,11 +16,11 @@ use crate::ui::Ui;
 
 /// What is seen from outside a guest, by the names under which the conformance table cites it.
 pub(crate) const BOOT_CHECKS: [&str; 6] =
-    [PROXIED, INTERCEPTS, SILENCE_OF_QEMU, KILLED, STUB, ENDS];
+    [OTHER_HOSTS, INTERCEPTS, SILENCE_OF_QEMU, KILLED, STUB, ENDS];
 
 const INTERCEPTS: &str = "zero-intercepts";
 const SILENCE_OF_QEMU: &str = "qemu-silent";
-const PROXIED: &str = "proxied-sensors";
+const OTHER_HOSTS: &str = "hosts-made-otherwise";
 const KILLED: &str = "killed-qemu";
 const STUB: &str = "stub-after-reboot";
 const ENDS: &str = "clean-end";
@@ -155,7 +155,7 @@ impl Plan<'_> {
                     self.drawn += 1;
                     if self.drawn == FRAMEBUFFERS {
                         self.intercepts(part);
-                        self.proxied(part);
+                        self.other_hosts(part);
                     }
                 }
             }
@@ -190,23 +190,23 @@ impl Plan<'_> {
         }
     }
 
-    /// Sensors whose hosts were made through a proxy are sensors like the others: the guest used them,
+    /// Sensors whose hosts were made by the other functions, and through a proxy, are sensors like the others: the guest used them,
     /// and no check of a sensor failed.
-    fn proxied(&mut self, part: &str) {
+    fn other_hosts(&mut self, part: &str) {
         let used = self
             .fleet
-            .proxied
+            .others
             .iter()
             .map(|socket| Ok(self.fleet.accesses(socket)?.all()))
             .collect::<Result<Vec<_>, Failure>>();
         match used {
             Ok(used) => self.add(
                 part,
-                PROXIED,
+                OTHER_HOSTS,
                 self.sensors_well && used.iter().all(|accesses| *accesses > SENSOR_ACCESSES),
                 format!("{used:?} accesses"),
             ),
-            Err(error) => self.add(part, PROXIED, false, error.to_string()),
+            Err(error) => self.add(part, OTHER_HOSTS, false, error.to_string()),
         }
     }
 

@@ -1,8 +1,14 @@
 /* Stands in for HdvInitializeDeviceHost in another program, whose every HdvInitializeDeviceHost is compiled as
- * proxied_initialize: the device host reaches its compute system through a proxy, an object of this process.
- * With PROXIED_EX through HdvInitializeDeviceHostForProxyEx. */
+ * initialize_otherwise: makes the device host by one of the other functions, as a macro says. By WITH_PROXY and
+ * WITH_PROXY_EX it reaches its compute system through a proxy, an object of this process. */
 #include <hypervdevicevirtualization.h>
 
+#ifdef WITH_EX
+HRESULT WINAPI initialize_otherwise(HCS_SYSTEM system, HDV_HOST *host)
+{
+    return HdvInitializeDeviceHostEx(system, HdvDeviceHostFlagInitializeComSecurity, host);
+}
+#else
 struct proxy {
     IVmDeviceHostSupport support;
     ULONG references;
@@ -39,7 +45,7 @@ static HRESULT STDMETHODCALLTYPE register_host(IVmDeviceHostSupport *This, IVmDe
 
 static const IVmDeviceHostSupportVtbl table = { query_interface, add_reference, release, register_host };
 
-HRESULT WINAPI proxied_initialize(HCS_SYSTEM system, HDV_HOST *host)
+HRESULT WINAPI initialize_otherwise(HCS_SYSTEM system, HDV_HOST *host)
 {
     static struct proxy proxy;
     const GUID vm = { 7, 7, 7, { 7, 7, 7, 7, 7, 7, 7, 7 } };
@@ -47,9 +53,10 @@ HRESULT WINAPI proxied_initialize(HCS_SYSTEM system, HDV_HOST *host)
     proxy.support.lpVtbl = &table;
     proxy.references = 1;
     proxy.system = system;
-#ifdef PROXIED_EX
+#ifdef WITH_PROXY_EX
     return HdvInitializeDeviceHostForProxyEx(&vm, &proxy.support, HdvDeviceHostFlagInitializeComSecurity, host);
 #else
     return HdvInitializeDeviceHostForProxy(&vm, &proxy.support, host);
 #endif
 }
+#endif
