@@ -176,3 +176,92 @@ pub(crate) fn last<R>(use_it: impl FnOnce(&str) -> R) -> R {
         .unwrap_or(Cow::Borrowed(""));
     use_it(&text)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use hdv::{BarIndex, GuestAddress, Uuid};
+    use rustix::io::Errno;
+
+    use super::*;
+
+    fn code(failure: impl Into<Failure>) -> Hresult {
+        failure.into().code
+    }
+
+    #[test]
+    fn memory_errors_have_their_codes() {
+        let address = GuestAddress(1);
+        let pairs = [
+            (MemoryError::NotMapped(address), codes::INVALID_ADDRESS),
+            (MemoryError::Lost(address), codes::INVALID_ADDRESS),
+            (MemoryError::NoMemory, codes::NOT_READY),
+            (MemoryError::NoDescriptor(address), codes::E_OUTOFMEMORY),
+            (MemoryError::Denied(address), codes::E_ACCESSDENIED),
+            (MemoryError::ClientWaits(address), codes::RETRY),
+            (
+                MemoryError::BadRange { address, length: 0 },
+                codes::E_INVALIDARG,
+            ),
+            (
+                MemoryError::MappingFailed {
+                    address,
+                    reason: Errno::NOMEM,
+                },
+                codes::E_OUTOFMEMORY,
+            ),
+        ];
+        for (error, expected) in pairs {
+            assert_eq!(code(error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn mmio_errors_have_their_codes() {
+        let (bar, offset) = (BarIndex::BAR0, 0);
+        let pairs = [
+            (MmioError::Taken { bar, offset }, codes::ALREADY_EXISTS),
+            (MmioError::NotFound { bar, offset }, codes::NOT_FOUND),
+            (MmioError::Mapped { bar, offset }, codes::BUSY),
+            (MmioError::NotAnEvent, codes::E_HANDLE),
+            (MmioError::Gone, codes::E_HANDLE),
+            (MmioError::File(Errno::NODEV), codes::E_OUTOFMEMORY),
+        ];
+        for (error, expected) in pairs {
+            assert_eq!(code(error), expected, "{error}");
+        }
+    }
+
+    #[test]
+    fn host_errors_have_their_codes() {
+        let failed = || DeviceError::new("as the test wants");
+        let refused = |errno: Errno| HostError::System {
+            what: "trying",
+            source: errno.into(),
+        };
+        let pairs = [
+            (HostError::Device(failed().with_code(-5)), -5),
+            (HostError::Device(failed()), codes::E_FAIL),
+            (
+                HostError::NoSuchSystem(PathBuf::new(), String::new()),
+                codes::HCS_E_SYSTEM_NOT_FOUND,
+            ),
+            (
+                HostError::InstanceExists(Uuid::nil()),
+                codes::ALREADY_EXISTS,
+            ),
+            (HostError::AlreadyAttached, codes::ALREADY_EXISTS),
+            (HostError::InsideCall, codes::POSSIBLE_DEADLOCK),
+            (HostError::Closed, codes::E_HANDLE),
+            (refused(Errno::NOMEM), codes::E_OUTOFMEMORY),
+            (refused(Errno::MFILE), codes::E_OUTOFMEMORY),
+            (refused(Errno::ACCESS), codes::E_ACCESSDENIED),
+            (refused(Errno::IO), codes::E_FAIL),
+        ];
+        for (error, expected) in pairs {
+            let text = error.to_string();
+            assert_eq!(code(error), expected, "{text}");
+        }
+    }
+}

@@ -49,3 +49,23 @@ impl Drop for Armed {
         std::process::abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::last;
+
+    #[test]
+    fn a_panic_is_a_failure_with_a_text() {
+        assert_eq!(result(|| panic!("on purpose")), codes::E_FAIL);
+        last(|text| assert!(text.contains("fault of OpenHDV"), "{text}"));
+        assert_eq!(value(7, || panic!("on purpose")), 7);
+    }
+
+    #[test]
+    fn a_failure_keeps_its_code_and_text() {
+        assert_eq!(result(|| Ok(())), codes::S_OK);
+        assert_eq!(result(|| Err(Failure::null("it"))), codes::E_POINTER);
+        last(|text| assert_eq!(text, "it is null"));
+    }
+}

@@ -10,3 +10,4 @@ mod interrupts;
 mod lifecycle;
 mod memory;
 mod mmio;
+mod proxy;

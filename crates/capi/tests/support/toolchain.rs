@@ -73,7 +73,12 @@ pub fn build(
         .arg("-L")
         .arg(&library)
         .arg("-lcomputecore")
-        .arg(format!("-Wl,-rpath,{}", library.display()))
+        // The old kind of tag: it comes before LD_LIBRARY_PATH, in which cargo names a directory where
+        // an older build of the library may lie.
+        .arg(format!(
+            "-Wl,--disable-new-dtags,-rpath,{}",
+            library.display()
+        ))
         .arg("-o")
         .arg(&output);
     if let WideCharacters::Short = wide {
