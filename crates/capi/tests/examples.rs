@@ -17,7 +17,7 @@ use hdv::DeviceStatus;
 use hdv_control::{Client as ControlClient, RuntimeDirectory};
 use hdv_devices::sensor::registers::{SCRATCH, THRESHOLD_LOW};
 use hdv_guest::checks::{self, Check, Selection, Settings};
-use hdv_guest::families::Family;
+use hdv_guest::families;
 use hdv_guest::framebuffer;
 use hdv_guest::platform::vfio_user::VfioUser;
 use hdv_guest::platform::{BarAccess, Platform, Width};
@@ -110,7 +110,7 @@ fn settings() -> Settings {
 
 /// Makes every check of a device that is no sensor.
 fn check(device: &VfioUser) -> (Vec<Outcome>, Vec<Line>) {
-    let family = Family::of(device.identity().unwrap()).expect("a kind of device");
+    let family = families::of(device.identity().unwrap()).expect("a kind of device");
     let (mut outcomes, mut others) = (Vec::new(), Vec::new());
     family.check(
         device,

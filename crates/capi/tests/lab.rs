@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Barrier;
 
 use hdv_guest::checks::{Selection, Settings};
-use hdv_guest::families::Family;
+use hdv_guest::family::Family;
 use hdv_guest::lab;
 use hdv_guest::platform::BarAccess;
 use hdv_guest::platform::vfio_user::VfioUser;

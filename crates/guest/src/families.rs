@@ -1,18 +1,15 @@
-//! The kinds of devices beside the sensor that the program can check: how each is found, and
-//! which checks there are for it.
+//! The kinds of devices beside the sensor that the program can check, and all checks by name.
 //!
 //! A kind has a module of its own with its driver, its checks and its [`Family`]; [`FAMILIES`]
 //! lists them. Nothing else needs to know of a new one.
 
-use std::fmt;
-
 use crate::camera;
-use crate::checks::{Selection, Settings, Verdict, guarded, outcome};
+use crate::checks::{Check, Selection};
+use crate::family::Family;
 use crate::framebuffer;
 use crate::greeter;
 use crate::lab;
-use crate::platform::{BarAccess, Identity, Platform};
-use crate::report::Line;
+use crate::platform::Identity;
 
 /// Every kind but the sensor.
 pub static FAMILIES: &[&Family] = &[
@@ -29,131 +26,64 @@ pub static FAMILIES: &[&Family] = &[
     &lab::FAMILIES[7],
 ];
 
-/// A kind of device.
-#[derive(Debug)]
-pub struct Family {
-    /// What it is called in `openhdv.devices`.
-    pub name: &'static str,
-    /// PCI vendor id.
-    pub vendor: u16,
-    /// PCI device id.
-    pub device: u16,
-    /// Its checks, in the order in which they are best made.
-    pub checks: &'static [FamilyCheck],
+/// The family called `name`.
+#[must_use]
+pub fn named(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().copied().find(|family| family.name == name)
 }
 
-/// One check of a kind of device.
-#[derive(Debug)]
-pub struct FamilyCheck {
-    /// The name in reports and on command lines; begins with the family's.
-    pub name: &'static str,
-    /// What it does.
-    pub run: Run,
+/// The family of a device; `None` for sensors and strangers.
+#[must_use]
+pub fn of(identity: Identity) -> Option<&'static Family> {
+    FAMILIES
+        .iter()
+        .copied()
+        .find(|family| (family.vendor, family.device) == (identity.vendor, identity.device))
 }
 
-/// What a check does, by what it needs. A check never waits without a limit.
-#[derive(Clone, Copy, Debug)]
-pub enum Run {
-    /// Registers, config space and the memory of BARs suffice.
-    Bars(fn(&dyn BarAccess, &mut Context<'_>) -> Verdict),
-    /// Interrupts, DMA memory or a reset are needed too.
-    Platform(fn(&dyn Platform, &mut Context<'_>) -> Verdict),
-    /// As [`Run::Platform`], and it is the device's end: after the next boot it must not be there.
-    Ending(fn(&dyn Platform, &mut Context<'_>) -> Verdict),
+/// Every name a check has, the sensor's first.
+pub fn check_names() -> impl Iterator<Item = &'static str> {
+    let sensor = Check::ALL.iter().map(|check| check.name());
+    let others = FAMILIES
+        .iter()
+        .flat_map(|family| family.checks.iter().map(|check| check.name));
+    sensor.chain(others)
 }
 
-/// What a check is given beside its device.
-pub struct Context<'a> {
-    /// What was asked for.
-    pub settings: &'a Settings,
-    /// Takes lines for the report beyond the check's outcome.
-    pub sink: &'a mut dyn FnMut(Line),
+/// The checks with these names.
+///
+/// # Errors
+/// A name that no check has; the message lists those that there are.
+pub fn select<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Selection, String> {
+    let names = names.into_iter().map(known).collect::<Result<_, _>>()?;
+    Ok(Selection::only(names))
 }
 
-impl fmt::Debug for Context<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Context")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
+fn known(name: &str) -> Result<&'static str, String> {
+    check_names().find(|known| *known == name).ok_or_else(|| {
+        let names: Vec<_> = check_names().collect();
+        format!("{name:?} is no check; there are {}", names.join(", "))
+    })
 }
 
-impl Family {
-    /// The family called `name`.
-    #[must_use]
-    pub fn named(name: &str) -> Option<&'static Self> {
-        FAMILIES.iter().copied().find(|family| family.name == name)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// The family of a device; `None` for sensors and strangers.
-    #[must_use]
-    pub fn of(identity: Identity) -> Option<&'static Self> {
-        FAMILIES
-            .iter()
-            .copied()
-            .find(|family| (family.vendor, family.device) == (identity.vendor, identity.device))
-    }
+    #[test]
+    fn names_are_unique_and_select() {
+        let mut names: Vec<_> = check_names().collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
 
-    /// Makes the checks of `selection` on `device` and tells each outcome to `sink`.
-    pub fn check(
-        &self,
-        device: &dyn Platform,
-        selection: &Selection,
-        settings: &Settings,
-        sink: &mut dyn FnMut(Line),
-    ) {
-        for check in self.wanted(selection) {
-            one(check, device, sink, |sink| {
-                let mut context = Context { settings, sink };
-                match check.run {
-                    Run::Bars(run) => run(device, &mut context),
-                    Run::Platform(run) | Run::Ending(run) => run(device, &mut context),
-                }
-            });
-        }
+        let some = select(["registers", "identity"]).unwrap();
+        assert_eq!(some.of_sensors(), [Check::Registers, Check::Identity]);
+        assert!(some.has("identity") && !some.has("bad-settings") && !some.is_all());
+        assert!(Selection::all().has("bad-settings"));
+        assert_eq!(Selection::all().of_sensors(), Check::ALL);
+        let error = select(["identity", "x"]).unwrap_err();
+        assert!(error.contains("\"x\" is no check"), "{error}");
     }
-
-    /// Makes the checks of `selection` that BAR access suffices for.
-    pub fn check_bars(
-        &self,
-        device: &dyn BarAccess,
-        selection: &Selection,
-        settings: &Settings,
-        sink: &mut dyn FnMut(Line),
-    ) {
-        for check in self.wanted(selection) {
-            if let Run::Bars(run) = check.run {
-                one(check, device, sink, |sink| {
-                    run(device, &mut Context { settings, sink })
-                });
-            }
-        }
-    }
-
-    /// Whether the checks of `selection` are the end of the device.
-    #[must_use]
-    pub fn ends(&self, selection: &Selection) -> bool {
-        self.wanted(selection)
-            .any(|check| matches!(check.run, Run::Ending(_)))
-    }
-
-    /// The family's checks that are in `selection`.
-    pub fn wanted<'a>(
-        &self,
-        selection: &'a Selection,
-    ) -> impl Iterator<Item = &'static FamilyCheck> + use<'a> {
-        self.checks.iter().filter(|check| selection.has(check.name))
-    }
-}
-
-fn one(
-    check: &FamilyCheck,
-    device: &dyn BarAccess,
-    sink: &mut dyn FnMut(Line),
-    run: impl FnOnce(&mut dyn FnMut(Line)) -> Verdict,
-) {
-    let verdict = guarded(|| run(&mut *sink));
-    let outcome = outcome(check.name, device.name(), device.transport(), verdict);
-    sink(Line::Check(outcome));
 }

@@ -1,7 +1,7 @@
 //! Checks the greeter, `examples/c/vendor_style.c`: a greeting is copied into a buffer of the guest's.
 
 use crate::checks::{Verdict, ensure};
-use crate::families::{Context, Family, FamilyCheck, Run};
+use crate::family::{Context, Family, FamilyCheck, Run};
 use crate::platform::{Identity, Platform, Width, pci};
 
 const VENDOR_ID: u16 = 0x4f48;

@@ -12,6 +12,7 @@ pub mod camera;
 pub mod checks;
 pub mod checksum;
 pub mod families;
+pub mod family;
 pub mod framebuffer;
 pub mod greeter;
 pub mod image;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::checks::{self, Check, Selection, Settings};
-use crate::families::Family;
+use crate::families;
 use crate::init::{live, system};
 use crate::platform::BarAccess;
 use crate::platform::vfio_user::VfioUser;
@@ -40,7 +40,7 @@ struct Arguments {
 /// The usage text with the names of the checks.
 #[must_use]
 pub fn usage() -> String {
-    let names: Vec<_> = Selection::known().collect();
+    let names: Vec<_> = families::check_names().collect();
     format!("{USAGE}{}\n", names.join(" "))
 }
 
@@ -98,7 +98,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
         return Err("which device? --socket PATH says".to_owned());
     }
     if !checks.is_empty() {
-        arguments.checks = Selection::named(checks.iter().map(String::as_str))?;
+        arguments.checks = families::select(checks.iter().map(String::as_str))?;
     }
     Ok(arguments)
 }
@@ -130,7 +130,7 @@ fn run(arguments: &Arguments) -> ExitCode {
         let connected =
             VfioUser::connect(socket).and_then(|device| Ok((device.identity()?, device)));
         match connected {
-            Ok((identity, device)) => match Family::of(identity) {
+            Ok((identity, device)) => match families::of(identity) {
                 Some(family) => others.push((family, device)),
                 // A stranger too: the sensor's checks tell what it is instead.
                 None => sensors.push(device),

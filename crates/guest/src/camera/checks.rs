@@ -12,7 +12,7 @@ use super::registers::{
 use super::{BAR, Camera, Frame, Stream};
 use crate::checks::{Failure, Verdict, ensure};
 use crate::checksum::Checksum;
-use crate::families::{Context, Family, FamilyCheck, Run};
+use crate::family::{Context, Family, FamilyCheck, Run};
 use crate::image;
 use crate::platform::{Identity, Platform, Width, pci};
 

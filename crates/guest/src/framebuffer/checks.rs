@@ -6,7 +6,7 @@ use super::{
 };
 use crate::checks::{Failure, Verdict, ensure};
 use crate::checksum::Checksum;
-use crate::families::{Context, Family, FamilyCheck, Run};
+use crate::family::{Context, Family, FamilyCheck, Run};
 use crate::platform::{BarAccess, Identity, Width, pci};
 
 /// The framebuffer among the kinds of devices.

@@ -20,7 +20,7 @@ use hdv_devices::sensor::registers::{DEVICE_ID, VENDOR_ID};
 
 use self::parameters::{Mode, Parameters};
 use crate::checks::{self, Check};
-use crate::families::{Family, Run};
+use crate::family::{Family, Run};
 use crate::platform::Result;
 use crate::platform::sysfs::{self, Sysfs};
 use crate::platform::vfio_pci::VfioPci;

@@ -20,7 +20,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::checks::{Selection, Settings, Source};
-use crate::families::{FAMILIES, Family};
+use crate::families::{self, FAMILIES};
+use crate::family::Family;
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl FromStr for Kind {
         if text == "sensor" {
             return Ok(Self::Sensor);
         }
-        Family::named(text).map(Self::Family).ok_or_else(|| {
+        families::named(text).map(Self::Family).ok_or_else(|| {
             let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
             format!("there are sensor, {}", names.join(", "))
         })
@@ -158,7 +159,7 @@ impl Parameters {
         match name {
             "mode" => self.modes = list(value)?,
             "devices" => self.devices = list(value)?,
-            "checks" => self.checks = Selection::named(value.split(','))?,
+            "checks" => self.checks = families::select(value.split(','))?,
             "sensors" => self.sensors = one(value)?,
             "source" => self.settings.source = one(value)?,
             "samples" => self.settings.samples = one(value)?,

@@ -11,7 +11,7 @@ use super::{
     E_ACCESSDENIED, E_INVALIDARG, E_POINTER, Failure, INVALID_ADDRESS, Lab, NOT_FOUND, S_OK,
 };
 use crate::checks::{Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::{DmaBuffer, Platform, Width};
 
 /// Bytes of the buffer: several pages, which in a guest are seldom neighbours.

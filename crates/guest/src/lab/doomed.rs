@@ -8,7 +8,7 @@ use super::registers::{
 };
 use super::{Lab, POSSIBLE_DEADLOCK, REGISTERS};
 use crate::checks::{Failure, Settings, Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::{Platform, Width, pci};
 
 /// Bytes of the buffers that are mapped for the device, before and after.

@@ -8,7 +8,7 @@ use super::registers::{
 };
 use super::{ALREADY_EXISTS, Failure, Lab, MATTER, NOT_FOUND, S_OK};
 use crate::checks::{Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::{BarAccess, Width};
 use Width::{Byte, Dword, Qword, Word};
 

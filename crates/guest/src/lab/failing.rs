@@ -6,7 +6,7 @@ use super::registers::{
 };
 use super::{Failure, Lab, REGISTERS, identity};
 use crate::checks::{Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::{BarAccess, Width, pci};
 
 /// Widths of accesses to config space.

@@ -9,7 +9,7 @@ use super::registers::{
 };
 use super::{ALREADY_EXISTS, Failure, Lab, MATTER, NOT_FOUND, S_OK};
 use crate::checks::{Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::pci::{self, COMMAND, COMMAND_MEMORY};
 use crate::platform::{BarAccess, Width};
 

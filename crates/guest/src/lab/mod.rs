@@ -15,7 +15,7 @@ mod sections;
 mod zeros;
 
 use crate::checks::{Failure, ensure};
-use crate::families::{Family, FamilyCheck, Run};
+use crate::family::{Family, FamilyCheck, Run};
 use crate::platform::{BarAccess, Identity, Width};
 use registers::{
     CLASS, DEVICE_ID, INDEX, MAGIC, MAGIC_VALUE, OVERLAPS, PAGE, RESULT, SCRATCH, STARTS, STATE,

@@ -8,7 +8,7 @@ use super::registers::{
 };
 use super::{Failure, Lab, NOT_FOUND, S_OK};
 use crate::checks::{Settings, Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::Platform;
 use crate::platform::pci::MSIX_ENTRY_BYTES;
 

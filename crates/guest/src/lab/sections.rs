@@ -11,7 +11,7 @@ use super::registers::{
 };
 use super::{ALREADY_EXISTS, E_INVALIDARG, Failure, Lab, MATTER, NOT_FOUND, S_OK};
 use crate::checks::{Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::{BarAccess, Width};
 
 /// A section: its name, its number for [`SECTIONS_FILL`], its register and its place.

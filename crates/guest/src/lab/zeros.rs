@@ -8,7 +8,7 @@ use super::registers::{
 };
 use super::{Failure, Lab, identity};
 use crate::checks::{Verdict, ensure};
-use crate::families::Context;
+use crate::family::Context;
 use crate::platform::pci::{self, COMMAND, COMMAND_MEMORY};
 use crate::platform::{BarAccess, Width};
 

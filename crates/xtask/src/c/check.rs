@@ -1,7 +1,7 @@
 //! The guest program's checks of a served device, over our own client end.
 
 use hdv_guest::checks::{self, Check, Selection, Settings};
-use hdv_guest::families::Family;
+use hdv_guest::families;
 use hdv_guest::platform::BarAccess;
 use hdv_guest::platform::vfio_user::VfioUser;
 use hdv_guest::report::{Line, Outcome};
@@ -20,7 +20,7 @@ pub(crate) fn check(device: &ServedDevice) -> Result<Vec<Outcome>, String> {
         ..Settings::default()
     };
     let mut outcomes = Vec::new();
-    match Family::of(identity) {
+    match families::of(identity) {
         Some(family) => family.check(&platform, &Selection::all(), &settings, &mut |line| {
             if let Line::Check(outcome) = line {
                 outcomes.push(outcome);

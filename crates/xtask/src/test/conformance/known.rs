@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use hdv_guest::checks::Selection;
+use hdv_guest::families;
 
 use crate::c;
 use crate::cargo::cargo;
@@ -27,7 +27,7 @@ pub(super) fn tests() -> Result<BTreeSet<String>, Failure> {
     if !output.status.success() {
         return Err(format!("the tests do not build: {}", output.status).into());
     }
-    let mut known: BTreeSet<String> = Selection::known()
+    let mut known: BTreeSet<String> = families::check_names()
         .map(|check| format!("guest:{check}"))
         .chain(BOOT_CHECKS.iter().map(|check| format!("boot:{check}")))
         .collect();
