@@ -299,9 +299,8 @@ impl Slot {
         }
         self.mmio.close();
         self.set_state(DeviceState::Gone);
-        self.memory.clear();
-        self.interrupts.disconnect(InterruptKind::Msi);
-        self.interrupts.disconnect(InterruptKind::MsiX);
+        self.memory.close();
+        self.interrupts.close();
     }
 
     pub(crate) fn reset(&self, scope: ResetScope) {

@@ -396,3 +396,21 @@ fn nothing_is_copied_after_an_unmap_is_answered() {
         stop.store(true, Ordering::SeqCst);
     });
 }
+
+#[test]
+fn a_client_cannot_take_all_addresses_of_the_process() {
+    const TEBI: u64 = 1 << 40;
+    let served = serve(Recorder::default());
+    let mut client = served.connect();
+    // Nothing is in it, so it costs nothing.
+    let file = memfd(8 * TEBI);
+    for (address, size, refused) in [
+        (0, 8 * TEBI, None),
+        (8 * TEBI, 8 * TEBI, None),
+        (16 * TEBI, PAGE, Some(Errno::NOSPC)),
+    ] {
+        assert_eq!(map(&mut client, address, size, &file, 0), refused);
+    }
+    client.dma_unmap(0, 8 * TEBI).unwrap();
+    assert_eq!(map(&mut client, 16 * TEBI, 8 * TEBI, &file, 0), None);
+}

@@ -3,13 +3,16 @@
 
 mod support;
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hdv::{
-    BarAccess, BindError, ConfigError, ConfigSpace, DeviceContext, DeviceError, DeviceHost,
-    DeviceIds, DeviceState, HostError, PciDevice, SocketDirectory, Uuid, pci_function,
+    BarAccess, BindError, ConfigError, ConfigSpace, Delivery, DeviceContext, DeviceError,
+    DeviceHost, DeviceIds, DeviceState, GuestAddress, HostError, MemoryError, PciDevice,
+    SocketDirectory, Uuid, pci_function,
 };
+use hdv_vfio_user::vfio;
 use support::*;
 
 fn ids(instance: u128) -> DeviceIds {
@@ -403,4 +406,35 @@ fn two_hosts_serve_eight_devices_at_once() {
             });
         }
     });
+}
+
+#[test]
+fn handles_of_a_device_that_is_gone_reach_nothing_of_its_vm() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host();
+    host.attach(system(directory.path())).unwrap();
+    let instance = create(&host, 1, Recorder::default());
+    host.announce(instance.id()).unwrap();
+    let socket = directory
+        .path()
+        .join(format!("{}.sock", ids(1).instance_id));
+    let mut client = connect(&socket);
+    let before = connect_vectors(&mut client, vfio::irq::MSIX, 0, 1);
+    assert_eq!(instance.interrupts().signal(0), Delivery::Signalled);
+    assert_eq!(taken(&before[0]), 1);
+    host.remove(instance.id()).unwrap();
+    // The VM does not know, and goes on: also with a memory map and vectors of its own making.
+    let after = connect_vectors(&mut client, vfio::irq::MSIX, 0, 2);
+    let file = memfd(0x1000);
+    client
+        .dma_map(0, 0x1000, READ_WRITE, Some((file.as_fd(), 0)))
+        .unwrap();
+    assert_eq!(instance.interrupts().signal(0), Delivery::Disabled);
+    assert_eq!(
+        instance.memory().write(GuestAddress(0), &[1]),
+        Err(MemoryError::NoMemory)
+    );
+    assert_eq!([&before[0], &after[0], &after[1]].map(taken), [0; 3]);
+    client.dma_unmap(0, 0x1000).unwrap();
+    client.disable_irqs(vfio::irq::MSIX).unwrap();
 }

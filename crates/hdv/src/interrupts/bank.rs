@@ -34,6 +34,8 @@ pub(super) struct Bank<R> {
     vectors: OnceLock<Box<[AtomicU8]>>,
     /// Masks every vector, beside the vectors' own masks.
     function_masked: AtomicBool,
+    /// The function is gone: no receiver is taken any more.
+    closed: AtomicBool,
     /// The state of a vector without a receiver after a reset.
     reset_state: u8,
 }
@@ -45,6 +47,7 @@ impl<R: Receiver> Bank<R> {
             lines: Published::new(Vec::new()),
             vectors: OnceLock::new(),
             function_masked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             reset_state,
         }
     }
@@ -169,6 +172,9 @@ impl<R: Receiver> Bank<R> {
         let count = receivers.len();
         self.replace_lines(|lines| {
             let mut lines = lines.clone();
+            if self.closed.load() {
+                return lines;
+            }
             let end = first.saturating_add(count).min(self.states().len());
             // Taking away what is not there enables nothing.
             if lines.len() < end && receivers.iter().any(Option::is_some) {
@@ -193,6 +199,13 @@ impl<R: Receiver> Bank<R> {
         for state in self.states() {
             state.clear(PENDING | MASKED_BY_CLIENT);
         }
+    }
+
+    /// [`Bank::disconnect`], for good.
+    pub(super) fn close(&self) {
+        // Seen by whoever changes the lines after us.
+        self.closed.store(true);
+        self.disconnect();
     }
 
     fn replace_lines(&self, change: impl FnOnce(&Vec<Line<R>>) -> Vec<Line<R>>) {
@@ -339,6 +352,24 @@ mod loom_tests {
             |bank, receiver| bank.connect(0, vec![Some(std::sync::Arc::clone(receiver))], 0),
             false,
         );
+    }
+
+    #[test]
+    fn loom_no_receiver_comes_after_the_function_s_end() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(4);
+        model.check(|| {
+            let bank = Arc::new(one_vector());
+            let receiver = counter();
+            let client = thread::spawn({
+                let (bank, receiver) = (Arc::clone(&bank), std::sync::Arc::clone(&receiver));
+                move || bank.connect(0, vec![Some(receiver)], 0)
+            });
+            bank.close();
+            client.join().expect("no panic");
+            assert_eq!(bank.signal(0), Delivery::Disabled);
+            assert_eq!(receiver.0.load(Ordering::SeqCst), 0);
+        });
     }
 
     #[test]

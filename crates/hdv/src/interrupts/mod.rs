@@ -180,6 +180,12 @@ impl Interrupts {
         self.bank(kind).disconnect();
     }
 
+    /// The function is gone: takes every receiver away, and ignores those that its client brings from now on.
+    pub(crate) fn close(&self) {
+        self.shared.msi.close();
+        self.shared.msix.close();
+    }
+
     /// Masks or unmasks a vector on the client's behalf (SET_IRQS).
     pub fn mask_by_client(&self, kind: InterruptKind, vector: u16, masked: bool) {
         self.bank(kind).set_mask(vector, MASKED_BY_CLIENT, masked);

@@ -97,7 +97,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// [`MemoryError`]: not (wholly) guest memory, read-only memory without `write_protected`,
-    /// memory that came without a descriptor (or in more than 16 files), an empty range or one that wraps,
+    /// memory that came without a descriptor (or in more than 16 files) or in huge pages, an empty range or one that wraps,
     /// memory that is lost, or a mapping that failed.
     pub fn aperture(
         &self,
@@ -169,13 +169,16 @@ fn check(
 
 /// What a piece can be mapped from.
 fn source<'a>(piece: &Piece<'a>) -> Result<&'a Source, MemoryError> {
-    match &piece.region.backing {
+    let address = GuestAddress(piece.region.start + piece.offset);
+    let source = match &piece.region.backing {
         Backing::Mapped(backed) => backed.source.as_ref(),
         Backing::Messages => None,
     }
-    .ok_or(MemoryError::NoDescriptor(GuestAddress(
-        piece.region.start + piece.offset,
-    )))
+    .ok_or(MemoryError::NoDescriptor(address))?;
+    if source.file.is_of_huge_pages() {
+        return Err(MemoryError::HugePages(address));
+    }
+    Ok(source)
 }
 
 /// The files of whole pages; regions with files are made of such.

@@ -6,6 +6,8 @@ use std::sync::{Arc, Weak};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::pages;
+
 /// How many files of one client are kept at a time. Memory of further ones can be copied from and to, but
 /// apertures cannot be made of it.
 pub(super) const MAX_FILES: usize = 16;
@@ -22,6 +24,7 @@ struct FileId {
 pub(super) struct KeptFile {
     id: FileId,
     access: OFlags,
+    of_huge_pages: bool,
     descriptor: OwnedFd,
 }
 
@@ -35,6 +38,11 @@ impl KeptFile {
     /// Whether both are the same file, whatever may be done with them.
     pub(super) fn is_same_file(&self, other: &Self) -> bool {
         self.id == other.id
+    }
+
+    /// Whether it is of huge pages, no part of which can be mapped into an aperture.
+    pub(super) fn is_of_huge_pages(&self) -> bool {
+        self.of_huge_pages
     }
 }
 
@@ -71,6 +79,7 @@ impl Files {
         let kept = Arc::new(KeptFile {
             id,
             access,
+            of_huge_pages: pages::is_of_huge_pages(file).ok()?,
             descriptor: file.try_clone_to_owned().ok()?,
         });
         self.0.push(Arc::downgrade(&kept));

@@ -14,6 +14,10 @@ use super::mapping::Mapping;
 /// which it has 65,530 by default for all its devices.
 pub const MAX_REGIONS: usize = 8192;
 
+/// Most bytes of files that a client may have mapped at once: as much as the largest VMs have, and a
+/// fraction of this process's addresses.
+const MAX_BYTES: u64 = 1 << 44;
+
 /// How a range is reached.
 #[derive(Clone, Debug)]
 pub(super) enum Backing {
@@ -94,6 +98,23 @@ impl RegionMap {
         regions.push(region);
         regions.extend_from_slice(&self.regions[at..]);
         Ok(Self { regions })
+    }
+
+    /// Whether `size` further bytes of a file may be mapped.
+    ///
+    /// # Errors
+    /// `ENOSPC` beyond [`MAX_BYTES`].
+    pub(super) fn check_room(&self, size: u64) -> Result<(), Errno> {
+        let files = self
+            .regions
+            .iter()
+            .filter(|region| matches!(region.backing, Backing::Mapped(_)));
+        // Neither overflows: what is mapped was checked here.
+        let mapped: u64 = files.map(|region| region.last - region.start + 1).sum();
+        if size > MAX_BYTES - mapped {
+            return Err(Errno::NOSPC);
+        }
+        Ok(())
     }
 
     /// A map without what lies wholly inside `start..=last`.

@@ -62,6 +62,13 @@ pub enum MemoryError {
         .0.0
     )]
     NoDescriptor(GuestAddress),
+    /// An aperture over memory in huge pages: it can be copied from and to only.
+    #[error(
+        "guest memory at {:#x} is in huge pages and cannot be mapped: read and write it, or start the \
+         VMM without hugetlbfs memory (transparent huge pages are no hindrance)",
+        .0.0
+    )]
+    HugePages(GuestAddress),
     /// An aperture's mapping failed.
     #[error("guest memory at {:#x} cannot be mapped: {reason}", .address.0)]
     MappingFailed {
@@ -114,6 +121,8 @@ struct Shared {
 struct Upkeep {
     files: Files,
     apertures: Watched,
+    /// The function is gone: nothing is mapped any more.
+    closed: bool,
 }
 
 /// A device's view of guest memory. Clones see the same memory; usable from any thread.
@@ -257,10 +266,11 @@ impl GuestMemory {
             .map_err(|error| none_at_all(&map, error))
     }
 
-    /// Adds a range that a client gave.
+    /// Adds a range that a client gave. Ignored for a function that has been torn down: a refusal would end
+    /// its VM.
     ///
     /// # Errors
-    /// `EEXIST` when it overlaps another, `ENOSPC` beyond [`MAX_REGIONS`], `EINVAL` when it is empty,
+    /// `EEXIST` when it overlaps another, `ENOSPC` beyond [`MAX_REGIONS`] or 16 TiB, `EINVAL` when it is empty,
     /// wraps, exceeds its file or, with a file, is not made of whole pages of 4096 bytes; otherwise
     /// why the file cannot be mapped.
     pub fn map(&self, map: &DmaMap) -> Result<(), Errno> {
@@ -278,6 +288,9 @@ impl GuestMemory {
         }
         let mut upkeep = self.upkeep();
         let upkeep = &mut *upkeep;
+        if upkeep.closed {
+            return Ok(());
+        }
         let backed = self.shared.map.replace(|current| {
             // The cheap checks first: no mapping is made for a range that will be refused.
             let mut region = Region {
@@ -297,6 +310,8 @@ impl GuestMemory {
                 map.flags.contains(DmaFlags::WRITE),
                 &self.shared.loss,
             )?;
+            // Last of the checks: what is wrong with the file is told first.
+            current.check_room(map.size)?;
             let source = upkeep.files.keep(file.as_fd()).map(|file| Source {
                 file,
                 offset: map.offset,
@@ -341,6 +356,12 @@ impl GuestMemory {
         upkeep.apertures.forget();
         // Last: whatever an access may still meet is not lost memory any more.
         self.shared.loss.forget();
+    }
+
+    /// The function is gone: forgets its client, and whatever that maps from now on.
+    pub(crate) fn close(&self) {
+        self.upkeep().closed = true;
+        self.clear();
     }
 
     /// Removes every range; as [`GuestMemory::unmap`].

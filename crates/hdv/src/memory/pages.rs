@@ -1,23 +1,34 @@
 //! A range of this process's addresses that belongs to one value, and what is mapped there. The only
 //! place that maps memory, but for the repair of a fault (`fault`).
 
+use std::ffi::c_void;
 use std::fmt;
 use std::os::fd::BorrowedFd;
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
 
 use super::fault::{self, Loss, Registration};
+
+/// Most bytes of address space for all of them together: half of what four levels of page tables give a
+/// process. A file costs nothing where it is empty, so one client could otherwise take all of it, and this
+/// process could not even start a thread any more.
+const MAX_MAPPED: usize = 1 << 46;
+
+/// `f_type` of a file system of huge pages (`HUGETLBFS_MAGIC`).
+const HUGE_PAGES: i128 = 0x9584_58f6;
 
 /// Whole pages. Losing the file behind them is survived and noted.
 pub(super) struct Pages {
     base: NonNull<u8>,
     length: usize,
     writeable: bool,
-    /// `None` only while it is being made.
-    registration: Option<Registration>,
+    /// Dropped first: withdrawn before somebody else's memory can be there.
+    _registration: Registration,
+    _mapped: Mapped,
 }
 
 // SAFETY: the pages are plain shared memory that belongs to this value until it is dropped; all
@@ -26,6 +37,72 @@ pub(super) struct Pages {
 unsafe impl Send for Pages {}
 // SAFETY: as above.
 unsafe impl Sync for Pages {}
+
+/// Addresses that are mapped until this is dropped.
+struct Mapped {
+    start: NonNull<u8>,
+    reserved: Reserved,
+}
+
+impl Mapped {
+    /// What `map` maps, `length` bytes.
+    fn new(length: usize, map: impl FnOnce() -> Result<*mut c_void, Errno>) -> Result<Self, Errno> {
+        let reserved = Reserved::new(length)?;
+        let start = NonNull::new(map()?.cast()).ok_or(Errno::NOMEM)?;
+        Ok(Self { start, reserved })
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the range is the one `mmap` returned, and nothing that refers to it outlives
+        // `self`. A failure would leave it mapped, which is safe.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.reserved.0) };
+    }
+}
+
+/// A share of [`MAX_MAPPED`].
+struct Reserved(usize);
+
+/// Bytes that are reserved, of [`MAX_MAPPED`].
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+
+impl Reserved {
+    fn new(length: usize) -> Result<Self, Errno> {
+        RESERVED
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+                all.checked_add(length).filter(|all| *all <= MAX_MAPPED)
+            })
+            .map_err(|_| Errno::NOMEM)?;
+        Ok(Self(length))
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        RESERVED.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// How the kernel maps a file: in pieces of how many bytes, huge pages or 1.
+///
+/// It rounds the length of a mapping of huge pages up without a word, and refuses to unmap or replace
+/// a part of one.
+fn granule(file: BorrowedFd<'_>) -> Result<u64, Errno> {
+    let status = rustix::fs::fstatfs(file)?;
+    if i128::from(status.f_type) != HUGE_PAGES {
+        return Ok(1);
+    }
+    u64::try_from(status.f_bsize).map_err(|_| Errno::INVAL)
+}
+
+/// Whether a file is of huge pages, of which [`Pages::place_file`] cannot place a part.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn is_of_huge_pages(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(granule(file)? != 1)
+}
 
 impl Pages {
     /// `length` bytes of `file` from `offset`, shared.
@@ -40,18 +117,23 @@ impl Pages {
         writeable: bool,
         loss: &Arc<Loss>,
     ) -> Result<Self, Errno> {
-        // SAFETY: the kernel chooses an unused address, so no memory of ours is replaced.
-        let base = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                length,
-                protection(writeable),
-                MapFlags::SHARED | MapFlags::NORESERVE,
-                file,
-                offset,
-            )
-        }?;
-        Self::registered(base.cast(), length, writeable, loss)
+        // Whole huge pages, whatever part of them was asked for.
+        let granule = granule(file)?;
+        let before = offset.checked_rem(granule).ok_or(Errno::INVAL)?;
+        let skipped = usize::try_from(before).map_err(|_| Errno::INVAL)?;
+        let whole = usize::try_from(granule)
+            .ok()
+            .and_then(|granule| {
+                skipped
+                    .checked_add(length)?
+                    .checked_next_multiple_of(granule)
+            })
+            .filter(|_| length > 0)
+            .ok_or(Errno::INVAL)?;
+        let mapped = Mapped::new(whole, || {
+            map_anywhere(file, offset - before, whole, writeable)
+        })?;
+        Self::registered(mapped, skipped, length, writeable, loss)
     }
 
     /// `length` private zero bytes, which cost memory once they are written.
@@ -59,33 +141,38 @@ impl Pages {
     /// # Errors
     /// As [`Pages::of_file`].
     pub(super) fn private(length: usize, writeable: bool, loss: &Arc<Loss>) -> Result<Self, Errno> {
-        // SAFETY: as in `of_file`.
-        let base = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                length,
-                protection(writeable),
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }?;
-        Self::registered(base.cast(), length, writeable, loss)
+        let mapped = Mapped::new(length, || {
+            // SAFETY: the kernel chooses an unused address, so no memory of ours is replaced.
+            unsafe {
+                mmap_anonymous(
+                    ptr::null_mut(),
+                    length,
+                    protection(writeable),
+                    MapFlags::PRIVATE | MapFlags::NORESERVE,
+                )
+            }
+        })?;
+        Self::registered(mapped, 0, length, writeable, loss)
     }
 
+    /// `length` bytes of what is mapped, from `skipped`.
     fn registered(
-        base: *mut u8,
+        mapped: Mapped,
+        skipped: usize,
         length: usize,
         writeable: bool,
         loss: &Arc<Loss>,
     ) -> Result<Self, Errno> {
-        let mut pages = Self {
-            base: NonNull::new(base).ok_or(Errno::NOMEM)?,
+        let start = mapped.start.addr().get();
+        let registration = fault::register(start..start + mapped.reserved.0, writeable, loss)?;
+        Ok(Self {
+            // SAFETY: `skipped` lies in what is mapped.
+            base: unsafe { mapped.start.add(skipped) },
             length,
             writeable,
-            registration: None,
-        };
-        let start = base.addr();
-        pages.registration = Some(fault::register(start..start + length, writeable, loss)?);
-        Ok(pages)
+            _registration: registration,
+            _mapped: mapped,
+        })
     }
 
     pub(super) fn base(&self) -> NonNull<u8> {
@@ -104,7 +191,8 @@ impl Pages {
     /// who accesses it meanwhile. `at` and `length` must be multiples of the page size.
     ///
     /// # Errors
-    /// `EINVAL` outside the pages; otherwise what the kernel says.
+    /// `EINVAL` outside the pages, `EOPNOTSUPP` for a file of huge pages; otherwise what the kernel says.
+    /// It is memory all the same then.
     pub(super) fn place_file(
         &self,
         at: usize,
@@ -113,19 +201,31 @@ impl Pages {
         offset: u64,
     ) -> Result<(), Errno> {
         let to = self.inside(at, length)?;
-        // SAFETY: the range was just checked to be ours, and stays mapped with the same
-        // rights. Only raw pointers and volatile slices refer to it.
-        unsafe {
-            mmap(
-                to.as_ptr().cast(),
+        if is_of_huge_pages(file)? {
+            return Err(Errno::OPNOTSUPP);
+        }
+        // Elsewhere first. Mapping it there at once would leave a hole if the file, which is a client's,
+        // refuses; what comes to lie in the hole would be unmapped with these pages.
+        let piece = map_anywhere(file, offset, length, self.writeable)?;
+        // SAFETY: the piece is ours. The range was just checked to be ours too, and stays mapped with
+        // the same rights. Only raw pointers and volatile slices refer to it.
+        let moved = unsafe {
+            mremap_fixed(
+                piece,
                 length,
-                protection(self.writeable),
-                MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE,
-                file,
-                offset,
+                length,
+                MremapFlags::MAYMOVE,
+                to.as_ptr().cast(),
             )
-        }?;
-        Ok(())
+        };
+        let Err(error) = moved else {
+            return Ok(());
+        };
+        // SAFETY: nothing refers to the piece.
+        let _ = unsafe { munmap(piece, length) };
+        // What was there may be gone.
+        self.place_private(at, length)?;
+        Err(error)
     }
 
     /// As [`Pages::place_file`], with private zero bytes.
@@ -134,7 +234,7 @@ impl Pages {
     /// As [`Pages::place_file`].
     pub(super) fn place_private(&self, at: usize, length: usize) -> Result<(), Errno> {
         let to = self.inside(at, length)?;
-        // SAFETY: as in `place_file`.
+        // SAFETY: the range was just checked to be ours, as in `place_file`.
         unsafe {
             mmap_anonymous(
                 to.as_ptr().cast(),
@@ -161,13 +261,23 @@ fn protection(writeable: bool) -> ProtFlags {
     protection
 }
 
-impl Drop for Pages {
-    fn drop(&mut self) {
-        // Before somebody else's memory can be there.
-        drop(self.registration.take());
-        // SAFETY: the range is the one `mmap` returned, and nothing that refers to it outlives
-        // `self`. A failure would leave it mapped, which is safe.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length) };
+/// Maps `length` bytes of a file where the kernel finds room. The caller unmaps them.
+fn map_anywhere(
+    file: BorrowedFd<'_>,
+    offset: u64,
+    length: usize,
+    writeable: bool,
+) -> Result<*mut c_void, Errno> {
+    // SAFETY: the kernel chooses an unused address, so no memory of ours is replaced.
+    unsafe {
+        mmap(
+            ptr::null_mut(),
+            length,
+            protection(writeable),
+            MapFlags::SHARED | MapFlags::NORESERVE,
+            file,
+            offset,
+        )
     }
 }
 
@@ -177,5 +287,104 @@ impl fmt::Debug for Pages {
             .field("length", &self.length)
             .field("writeable", &self.writeable)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use rustix::fs::MemfdFlags;
+
+    use super::*;
+
+    const PAGE: usize = 4096;
+    const HUGE: usize = 2 << 20;
+
+    /// A file of this many huge pages. Nothing touches them: there may be none to be had.
+    fn huge(pages: usize) -> OwnedFd {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+        let file = rustix::fs::memfd_create("huge", flags).unwrap();
+        rustix::fs::ftruncate(&file, (pages * HUGE) as u64).unwrap();
+        file
+    }
+
+    fn inode(file: &OwnedFd) -> String {
+        rustix::fs::fstat(file).unwrap().st_ino.to_string()
+    }
+
+    /// How many bytes of a file this process has mapped.
+    fn mapped(file: &OwnedFd) -> usize {
+        let inode = inode(file);
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let lines = maps.lines().filter_map(|line| {
+            let words: Vec<_> = line.split_whitespace().collect();
+            (words.get(4) == Some(&inode.as_str())).then_some(words[0])
+        });
+        lines
+            .map(|range| {
+                let (start, end) = range.split_once('-').unwrap();
+                let number = |text| usize::from_str_radix(text, 16).unwrap();
+                number(end) - number(start)
+            })
+            .sum()
+    }
+
+    #[test]
+    fn huge_pages_are_mapped_and_given_back_whole() {
+        let file = huge(2);
+        let loss = Arc::new(Loss::new());
+        for (offset, length, whole) in [
+            (0, PAGE, HUGE),
+            (PAGE, PAGE, HUGE),
+            (HUGE - PAGE, 2 * PAGE, 2 * HUGE),
+            (HUGE, HUGE, HUGE),
+        ] {
+            let pages = Pages::of_file(file.as_fd(), offset as u64, length, true, &loss).unwrap();
+            assert_eq!(mapped(&file), whole, "{length:#x} at {offset:#x}");
+            assert_eq!(pages.base().addr().get() % HUGE, offset % HUGE);
+            assert_eq!(pages.length(), length);
+            drop(pages);
+            assert_eq!(mapped(&file), 0);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_placed_leaves_memory_there() {
+        let file = huge(2);
+        let loss = Arc::new(Loss::new());
+        // Somewhere in it a huge page could begin.
+        let pages = Pages::private(2 * HUGE, true, &loss).unwrap();
+        let at = pages.base().addr().get().next_multiple_of(HUGE) - pages.base().addr().get();
+        // SAFETY: both lie in the pages, which are writeable.
+        let [first, beyond] = unsafe { [at, at + PAGE].map(|at| pages.base().add(at).as_ptr()) };
+        for offset in [0, PAGE, HUGE] {
+            for address in [first, beyond] {
+                // SAFETY: as above.
+                unsafe { address.write_volatile(7) };
+            }
+            let placed = pages.place_file(at, PAGE, file.as_fd(), offset as u64);
+            assert_eq!(placed, Err(Errno::OPNOTSUPP));
+            for address in [first, beyond] {
+                // SAFETY: as above.
+                assert_eq!(unsafe { address.read_volatile() }, 7);
+            }
+        }
+        assert_eq!(mapped(&file), 0);
+    }
+
+    #[test]
+    fn address_space_is_left_for_others() {
+        let file = rustix::fs::memfd_create("sparse", MemfdFlags::CLOEXEC).unwrap();
+        // Some is left for the other tests of this process.
+        let length = MAX_MAPPED / 8 - (1 << 30);
+        rustix::fs::ftruncate(&file, length as u64).unwrap();
+        let loss = Arc::new(Loss::new());
+        let map = || Pages::of_file(file.as_fd(), 0, length, true, &loss);
+        let all: Vec<_> = (0..9).map_while(|_| map().ok()).collect();
+        assert!((1..9).contains(&all.len()), "{}", all.len());
+        assert_eq!(map().unwrap_err(), Errno::NOMEM);
+        drop(all);
+        assert!(map().is_ok());
     }
 }
