@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use hdv::{GuestAddress, GuestMemory, MemoryError};
+use hdv::{BarIndex, GuestAddress, GuestMemory, MemoryError, Section, SectionFlags};
 use hdv_vfio_user::client::Client;
 use support::*;
 
@@ -263,6 +263,44 @@ fn lose() {
     assert_eq!(memory.load::<u32>(FAR), Err(MemoryError::Lost(FAR)));
 }
 
+/// A section's file shrinks, as a client that maps it can see to, and the session's thread meets its end
+/// without having mapped anything itself.
+fn lose_section() {
+    let served = serve(Recorder::default());
+    let file = memfd(PAGE);
+    let section = Section {
+        bar: BarIndex::BAR0,
+        offset: 0,
+        length: PAGE,
+        file_offset: 0,
+        flags: SectionFlags::WRITEABLE,
+    };
+    let mmio = served.record.context().mmio;
+    // On a thread of its own, so that this one is left as it is.
+    std::thread::scope(|scope| {
+        scope.spawn(|| mmio.create_section(section, file.as_fd()).unwrap());
+    });
+    let mut client = served.connect();
+    shrink(&file, 0);
+    assert_eq!(read32(&mut client, BAR0, 0), 0);
+}
+
+/// A thread of the device's own that does nothing but copy.
+fn lose_on_own_thread() {
+    for copy in 0..4 {
+        let served = serve(Recorder::default());
+        let (_client, file, memory) = with_memory(&served);
+        shrink(&file, 8);
+        let lost = std::thread::spawn(move || match copy {
+            0 => memory.read(FAR, &mut [0; 8]),
+            1 => memory.write(FAR, &[0; 8]),
+            2 => memory.load::<u32>(FAR).map(|_| ()),
+            _ => memory.store(FAR, 5_u32),
+        });
+        assert_eq!(lost.join().unwrap(), Err(MemoryError::Lost(FAR)));
+    }
+}
+
 #[test]
 fn helper_signals() {
     let Ok(what) = std::env::var(WHAT) else {
@@ -296,6 +334,8 @@ fn helper_signals() {
         other => panic!("{other}"),
     }
     if before == "blocked" {
+        lose_section();
+        lose_on_own_thread();
         // The session's thread meets the end.
         let served = serve(Recorder::default());
         let (mut client, file, memory) = with_memory(&served);

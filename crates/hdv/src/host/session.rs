@@ -8,6 +8,7 @@ use hdv_vfio_user::server::Session;
 
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
+use crate::memory;
 use crate::vfio_user::{BarAccesses, SessionBackend};
 
 /// Gives `endpoint`'s device to the client of `session`.
@@ -39,6 +40,8 @@ pub(super) fn start(
 }
 
 fn run(shared: &Shared, endpoint: &Endpoint, session: Session, accesses: Arc<BarAccesses>) {
+    // It accesses sections that another thread has mapped.
+    memory::let_through();
     let leaving = Leaving { shared, endpoint };
     // After the guard, so that it is gone before: its end has closed the connection in any case.
     let mut session = session;

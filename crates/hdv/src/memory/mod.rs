@@ -26,6 +26,7 @@ use rustix::io::Errno;
 use vm_memory::{AtomicAccess, ByteValued, Bytes, GuestAddress};
 
 pub use aperture::Aperture;
+pub(crate) use fault::let_through;
 pub use map::MAX_REGIONS;
 pub(crate) use mapping::Mapping;
 
@@ -215,6 +216,7 @@ impl GuestMemory {
     /// [`MemoryError`]. Memory without a descriptor is read by message, which is no more atomic than
     /// its client makes it.
     pub fn load<T: AtomicAccess>(&self, address: GuestAddress) -> Result<T, MemoryError> {
+        fault::let_through();
         let map = self.shared.map.read();
         let Some((mapping, offset)) = mapped_atomic(&map, address, size_of::<T>(), DmaFlags::READ)?
         else {
@@ -239,6 +241,7 @@ impl GuestMemory {
         address: GuestAddress,
         value: T,
     ) -> Result<(), MemoryError> {
+        fault::let_through();
         let map = self.shared.map.read();
         let Some((mapping, offset)) =
             mapped_atomic(&map, address, size_of::<T>(), DmaFlags::WRITE)?
@@ -442,6 +445,7 @@ impl GuestMemory {
         address: GuestAddress,
         mut transfer: impl Transfer,
     ) -> Result<(), MemoryError> {
+        fault::let_through();
         let length = transfer.length();
         let map = self.shared.map.read();
         // Nearly every access, in one look.

@@ -13,16 +13,29 @@ mod signal;
 pub(crate) use loss::Loss;
 pub(crate) use registry::Registration;
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
+/// Lets SIGBUS through to the calling thread, once: where it is blocked, as in programs that take their
+/// signals by signalfd, the kernel would end the process instead of calling the handler. To be called
+/// before a thread accesses mapped files.
+pub(crate) fn let_through() {
+    thread_local! {
+        static LET_THROUGH: Cell<bool> = const { Cell::new(false) };
+    }
+    if !LET_THROUGH.get() {
+        signal::unblock();
+        LET_THROUGH.set(true);
+    }
+}
+
 /// Sees to it that an access to `range` survives when the file behind it shrinks, until the
 /// registration is dropped, which must be before the range is unmapped. `writeable` says how it is mapped.
 ///
-/// Lets SIGBUS through to the calling thread, which so far had it blocked perhaps: the kernel would end the
-/// process there instead of calling the handler. A thread that serves a client maps its memory itself.
+/// Lets SIGBUS through to the calling thread, which may go on to access the range by pointers.
 ///
 /// # Errors
 /// `ENOMEM` beyond the registry's bound; otherwise why no handler can be installed.
