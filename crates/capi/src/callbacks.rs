@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use hdv::{BarIndex, Details, DeviceCallbacks, DeviceError, PnpId};
 
@@ -58,13 +58,39 @@ impl CallbackTable {
     }
 }
 
+/// Which came first: `HdvCreateDeviceInstance` returned the device, or another thread tore it down.
+#[derive(Default)]
+pub(crate) struct Creation(AtomicU8);
+
+impl Creation {
+    const UNDER_WAY: u8 = 0;
+    const RETURNED: u8 = 1;
+    const TORN_DOWN: u8 = 2;
+
+    /// The device is about to be returned; false if it was torn down before.
+    pub(crate) fn returned(&self) -> bool {
+        self.0
+            .compare_exchange(
+                Self::UNDER_WAY,
+                Self::RETURNED,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            )
+            .is_ok()
+    }
+
+    /// The device is torn down; whether it was returned before.
+    fn torn_down(&self) -> bool {
+        self.0.swap(Self::TORN_DOWN, Ordering::SeqCst) == Self::RETURNED
+    }
+}
+
 /// A table with its context. The callbacks keep to their types and take calls from any thread, one at a
 /// time, by the contract of `HdvCreateDeviceInstance`: what every call below rests on.
 pub(crate) struct TableCallbacks {
     table: CallbackTable,
     context: *mut c_void,
-    /// `HdvCreateDeviceInstance` has returned the device, or is about to.
-    created: Arc<AtomicBool>,
+    creation: Arc<Creation>,
     initialized: bool,
 }
 
@@ -75,12 +101,12 @@ impl TableCallbacks {
     pub(crate) fn new(
         table: CallbackTable,
         context: *mut c_void,
-        created: Arc<AtomicBool>,
+        creation: Arc<Creation>,
     ) -> Self {
         Self {
             table,
             context,
-            created,
+            creation,
             initialized: false,
         }
     }
@@ -157,7 +183,7 @@ impl DeviceCallbacks for TableCallbacks {
     fn teardown(&mut self) {
         // A device that was neither returned nor ever called is the caller's to clean up: it does
         // not know of it.
-        if self.initialized || self.created.load(Ordering::SeqCst) {
+        if self.creation.torn_down() || self.initialized {
             // SAFETY: see the type.
             call_out("Teardown", || unsafe {
                 (self.table.teardown)(self.context);
@@ -229,4 +255,19 @@ impl DeviceCallbacks for TableCallbacks {
 )]
 fn selector(bar: BarIndex) -> i32 {
     bar.get() as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_returned_or_torn_down_before() {
+        let creation = Creation::default();
+        assert!(creation.returned());
+        assert!(creation.torn_down());
+        let creation = Creation::default();
+        assert!(!creation.torn_down());
+        assert!(!creation.returned(), "its Teardown was left out");
+    }
 }

@@ -142,18 +142,23 @@ impl<C: Class> Object<C> {
         interface: *const Guid,
         place: *mut *mut c_void,
     ) -> Hresult {
-        if place.is_null() || interface.is_null() {
+        if place.is_null() {
             return codes::E_POINTER;
         }
-        // SAFETY: the caller's places, by the contract of COM.
-        let (interface, place) = unsafe { (interface.read_unaligned(), &mut *place) };
+        // SAFETY: the caller's place, by the contract of COM.
+        let place = unsafe { &mut *place };
+        *place = std::ptr::null_mut();
+        if interface.is_null() {
+            return codes::E_POINTER;
+        }
+        // SAFETY: as above.
+        let interface = unsafe { interface.read_unaligned() };
         if interface == IID_UNKNOWN || C::INTERFACES.contains(&interface) {
             // SAFETY: an object of this class, whose table this function is in.
             unsafe { Self::add_ref(this) };
             *place = this;
             codes::S_OK
         } else {
-            *place = std::ptr::null_mut();
             codes::E_NOINTERFACE
         }
     }

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hdv::{Aperture, BarIndex, DeviceIds, DeviceInstance, callback_function};
+use hdv::{Aperture, BarIndex, DeviceIds, DeviceInstance, HostError, callback_function};
 
-use crate::callbacks::{CallbackTable, TableCallbacks};
+use crate::callbacks::{CallbackTable, Creation, TableCallbacks};
 use crate::error::{Failure, codes};
 use crate::guard;
 use crate::guid::uuid;
@@ -126,8 +125,8 @@ pub unsafe extern "C" fn HdvCreateDeviceInstance(
         };
         // SAFETY: by the contract.
         let table = unsafe { table(interface) }?;
-        let created = Arc::new(AtomicBool::new(false));
-        let callbacks = TableCallbacks::new(table, context, Arc::clone(&created));
+        let creation = Arc::new(Creation::default());
+        let callbacks = TableCallbacks::new(table, context, Arc::clone(&creation));
         let function = callback_function(Box::new(callbacks));
         let instance = host.host().create_device(ids, function)?;
         let device = Arc::new(Device {
@@ -144,7 +143,7 @@ pub unsafe extern "C" fn HdvCreateDeviceInstance(
         host.adopt(ids, handle);
         // Initialize may use it already.
         place.set(handle);
-        let announced = announce(&host, &instance, &created);
+        let announced = announce(&host, &instance, &creation);
         if announced.is_err() {
             place.set(std::ptr::null_mut());
             host.disown(handle);
@@ -154,8 +153,11 @@ pub unsafe extern "C" fn HdvCreateDeviceInstance(
     })
 }
 
-fn announce(host: &Host, instance: &DeviceInstance, created: &AtomicBool) -> Result<(), Failure> {
+fn announce(host: &Host, instance: &DeviceInstance, creation: &Creation) -> Result<(), Failure> {
     host.host().announce(instance.id())?;
-    created.store(true, Ordering::SeqCst);
-    Ok(())
+    if creation.returned() {
+        Ok(())
+    } else {
+        Err(HostError::Closed.into())
+    }
 }

@@ -20,7 +20,8 @@ fn doorbell(selector: i32, offset: u64, value: u64, flags: u64) -> Result<Doorbe
         4 => Some(AccessSize::Qword),
         _ => {
             return Err(Failure::argument(format!(
-                "{flags:#x} are no HDV_DOORBELL_FLAGS"
+                "{flags:#x} are no HDV_DOORBELL_FLAGS: there are sizes of 0 to 4 and \
+                 HDV_DOORBELL_FLAG_TRIGGER_ANY_VALUE, 0x80000000"
             )));
         }
     };

@@ -13,11 +13,19 @@ use crate::error::{Failure, codes};
 /// Bits of a handle that name its kind.
 const KIND_BITS: usize = 8;
 
-/// Leaves room for the kind.
+/// Leaves room for the kind, and all that can be spared for the generation: what the number of threads
+/// and of places does not need.
 pub(crate) struct Layout;
 
 impl Config for Layout {
     const RESERVED_BITS: usize = KIND_BITS;
+    /// As many as the registry of threads has, which other users of the crate share.
+    const MAX_THREADS: usize = 4096;
+    /// Each twice as large as the one before: 131,040 live handles for each thread that makes some. This
+    /// leaves 25 bits for the generation; the 32 pages of the default would leave five, and a stale
+    /// handle be somebody else's after its place was used 32 times.
+    const MAX_PAGES: usize = 12;
+    const INITIAL_PAGE_SIZE: usize = 32;
 }
 
 /// What a handle is for. Not 0, so that no handle is null; and no address of a process's own memory
@@ -104,5 +112,26 @@ impl<T> Table<T> {
                 self.kind.name()
             ),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_handle_comes_again_soon() {
+        const ROUNDS: usize = 100_000;
+        static TABLE: Table<usize> = Table::new(Kind::Device);
+        let mut seen = HashSet::new();
+        for round in 0..ROUNDS {
+            let handle = TABLE.insert(Arc::new(round)).unwrap();
+            assert!(seen.insert(handle.addr()), "{handle:p} in round {round}");
+            assert_eq!(*TABLE.share(handle).unwrap(), round);
+            TABLE.remove(handle);
+            assert_eq!(TABLE.share(handle).unwrap_err().code, codes::E_HANDLE);
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hdv::{DeviceHost, DeviceIds, HostError, HostOptions};
 
 use crate::device;
-use crate::error::Failure;
+use crate::error::{Failure, codes};
 use crate::guard;
 use crate::handles::{Kind, Table};
 use crate::pointers::{Out, out};
@@ -21,6 +21,8 @@ pub(crate) struct Host {
     devices: Mutex<Vec<(DeviceIds, DeviceHandle)>>,
     /// Somebody tears it down.
     closing: AtomicBool,
+    /// Whose threads and sockets these are: a child of a fork has a copy of this, and neither.
+    process: u32,
 }
 
 /// A handle is a number, whatever its type says.
@@ -36,6 +38,7 @@ impl Host {
             host: DeviceHost::new(HostOptions::new())?,
             devices: Mutex::default(),
             closing: AtomicBool::new(false),
+            process: std::process::id(),
         }))
     }
 
@@ -80,9 +83,20 @@ impl Host {
     }
 }
 
-/// The host that a handle names.
+/// The host that a handle names, in the process that made it.
 pub(crate) fn host(handle: HdvHost) -> Result<Arc<Host>, Failure> {
-    HOSTS.share(handle)
+    let host = HOSTS.share(handle)?;
+    if host.process != std::process::id() {
+        return Err(Failure::new(
+            codes::E_HANDLE,
+            format!(
+                "the device host is of process {}, which forked this one: a child has none of its \
+                 parent's threads; make device hosts after the fork",
+                host.process
+            ),
+        ));
+    }
+    Ok(host)
 }
 
 /// Checks `HDV_DEVICE_HOST_FLAGS`.
@@ -136,7 +150,7 @@ pub unsafe extern "C" fn HdvInitializeDeviceHostEx(
 #[unsafe(no_mangle)]
 pub extern "C" fn HdvTeardownDeviceHost(handle: HdvHost) -> Hresult {
     guard::result(|| {
-        let host = HOSTS.share(handle)?;
+        let host = host(handle)?;
         if host.host().inside_call() {
             // Asked before the handle ends, so that the host can still be torn down later.
             return Err(HostError::InsideCall.into());

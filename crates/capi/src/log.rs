@@ -150,7 +150,9 @@ pub unsafe extern "C" fn OpenHdvSetLogCallback(
             .ok()
             .and_then(|level| LEVELS.get(level))
             .copied()
-            .ok_or_else(|| Failure::argument(format!("{level} is no OPENHDV_LOG_LEVEL")))?;
+            .ok_or_else(|| {
+                Failure::argument(format!("{level} is no OPENHDV_LOG_LEVEL: there are 0 to 5"))
+            })?;
         if INSIDE.try_with(Cell::get).unwrap_or(false) {
             return Err(Failure::new(
                 codes::POSSIBLE_DEADLOCK,

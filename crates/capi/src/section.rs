@@ -32,7 +32,12 @@ pub extern "C" fn HdvCreateSectionBackedMmioRange(
         let device = device(requestor)?;
         let bits = mapping_flags.cast_unsigned();
         let flags = SectionFlags::from_bits(bits)
-            .ok_or_else(|| Failure::argument(format!("{bits:#x} are no HDV_MMIO_MAPPING_FLAGS")))?;
+            .ok_or_else(|| {
+                Failure::argument(format!(
+                    "{bits:#x} are no HDV_MMIO_MAPPING_FLAGS: there are 1 (writeable), 2 (executable) and \
+                     0x80000000 (never offered)"
+                ))
+            })?;
         let section = Section {
             bar: bar(bar_index)?,
             offset: pages(offset_in_pages, "OffsetInPages")?,

@@ -356,7 +356,9 @@ CHECK(vm_device_host_query_interface)
     EXPECT_RESULT(QUERY(&IID_IVmDeviceHostSupport, &same), E_NOINTERFACE);
     EXPECT(same == NULL);
     EXPECT_RESULT(QUERY(&IID_IUnknown, NULL), E_POINTER);
+    same = &same;
     EXPECT_RESULT(QUERY(NULL, &same), E_POINTER);
+    EXPECT(same == NULL);
     EXPECT_RESULT(HdvTeardownDeviceHost(host), S_OK);
     proxy_end(&proxy);
 }
