@@ -26,6 +26,7 @@ mod claim;
 mod client;
 mod hosts;
 mod lock;
+mod numbers;
 mod peer;
 mod registry;
 mod runtime_directory;

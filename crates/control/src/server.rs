@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::claim::{BindError, SocketClaim};
 use crate::hosts::{HOSTS, SOCKET_SUFFIX};
+use crate::numbers::Number;
 use crate::peer::PeerCredentials;
 use crate::registry::{ControlError, Registry};
 use crate::runtime_directory::{RuntimeDirectory, RuntimeDirectoryError};
@@ -27,7 +28,7 @@ const IDLE_LIMIT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes asked of the kernel at a time.
 const READ_SIZE: usize = 4096;
-/// Control sockets of one process.
+/// The highest number in the name of a control socket that is tried when those before are taken.
 const SERVERS_PER_PROCESS: u32 = 1024;
 
 /// A control server that cannot be started.
@@ -54,6 +55,8 @@ pub struct ControlServer {
     sockets: Mutex<BTreeSet<PathBuf>>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    /// In the socket's name. After the claim, so that it is free only when that is gone.
+    _number: Number,
 }
 
 impl ControlServer {
@@ -63,7 +66,7 @@ impl ControlServer {
     /// The runtime directory, the socket or the thread cannot be had.
     pub fn start(directory: &RuntimeDirectory, registry: Registry) -> Result<Self, ServerError> {
         directory.hosts()?;
-        let (listener, claim) = bind(&directory.subdirectory(HOSTS)?)?;
+        let (listener, claim, number) = bind(&directory.subdirectory(HOSTS)?)?;
         listener.set_nonblocking(true)?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wake = Arc::new(eventfd(0, flags).map_err(io::Error::from)?);
@@ -82,6 +85,7 @@ impl ControlServer {
             sockets: Mutex::default(),
             wake,
             thread: Some(thread),
+            _number: number,
         })
     }
 
@@ -135,18 +139,22 @@ impl Drop for ControlServer {
     }
 }
 
-fn bind(directory: &Path) -> Result<(UnixListener, SocketClaim), BindError> {
+fn bind(directory: &Path) -> Result<(UnixListener, SocketClaim, Number), BindError> {
     let pid = std::process::id();
-    let mut number = 0;
+    let mut first = 0;
     loop {
-        let name = match number {
+        let number = Number::take(directory, first);
+        let name = match number.get() {
             0 => format!("{pid}{SOCKET_SUFFIX}"),
-            _ => format!("{pid}-{number}{SOCKET_SUFFIX}"),
+            further => format!("{pid}-{further}{SOCKET_SUFFIX}"),
         };
         match SocketClaim::bind(&directory.join(name)) {
-            // Another of this process, or of one with the same pid in another namespace.
-            Err(BindError::InUse { .. }) if number < SERVERS_PER_PROCESS => number += 1,
-            result => return result,
+            // Of a process with the same pid in another namespace.
+            Err(BindError::InUse { .. }) if number.get() < SERVERS_PER_PROCESS => {
+                first = number.get() + 1;
+            }
+            Ok((listener, claim)) => return Ok((listener, claim, number)),
+            Err(error) => return Err(error),
         }
     }
 }

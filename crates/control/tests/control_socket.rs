@@ -254,3 +254,23 @@ fn foreign_files_in_the_directory_are_passed_over() {
         assert_eq!(std::fs::read(path).unwrap(), b"not of OpenHDV");
     }
 }
+
+/// None is looked for by trying the names of those before it, which takes a while for each.
+#[test]
+fn hundreds_of_servers_in_one_process_start_at_once() {
+    const SERVERS: usize = 200;
+    let parent = tempfile::tempdir().unwrap();
+    let directory = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+    let start = || ControlServer::start(&directory, Registry::new()).unwrap();
+    let begun = Instant::now();
+    let mut servers: Vec<ControlServer> = (0..SERVERS).map(|_| start()).collect();
+    assert!(begun.elapsed() < GENEROUS, "{:?}", begun.elapsed());
+    let hosts = directory.hosts().unwrap();
+    assert_eq!(hosts.len(), SERVERS);
+    assert!(hosts.iter().all(|host| host.pid == std::process::id()));
+
+    // A name is free again once its server is gone.
+    let path = servers.swap_remove(7).path();
+    assert!(!path.exists());
+    assert_eq!(start().path(), path);
+}
