@@ -98,11 +98,7 @@ pub(crate) struct TableCallbacks {
 unsafe impl Send for TableCallbacks {}
 
 impl TableCallbacks {
-    pub(crate) fn new(
-        table: CallbackTable,
-        context: *mut c_void,
-        creation: Arc<Creation>,
-    ) -> Self {
+    pub(crate) fn new(table: CallbackTable, context: *mut c_void, creation: Arc<Creation>) -> Self {
         Self {
             table,
             context,
