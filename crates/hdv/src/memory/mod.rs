@@ -374,14 +374,16 @@ impl GuestMemory {
 
     fn unmap_everything(&self, upkeep: &mut Upkeep) {
         let cleared = self.shared.map.replace(|_| {
-            if let Err(error) = upkeep.apertures.take(0, u64::MAX) {
-                tracing::error!("an aperture still shows memory that the VMM took away: {error}");
-            }
-            Ok::<_, Infallible>((RegionMap::default(), ()))
+            let taken = upkeep.apertures.take(0, u64::MAX);
+            Ok::<_, Infallible>((RegionMap::default(), taken))
         });
-        match cleared {
-            Ok(()) => {}
+        // There are fewer mappings now.
+        let taken = match cleared {
+            Ok(taken) => taken.or_else(|_| upkeep.apertures.take(0, u64::MAX)),
             Err(never) => match never {},
+        };
+        if let Err(error) = taken {
+            tracing::error!("an aperture still shows memory that the VMM took away: {error}");
         }
     }
 

@@ -61,12 +61,14 @@ impl Watched {
     /// Puts private pages where `start..=last` is shown.
     ///
     /// # Errors
-    /// Why they cannot be put there; guest memory may still be shown then.
+    /// Why they cannot be put there, the first reason of several; guest memory may still be shown then.
     pub(super) fn take(&mut self, start: u64, last: u64) -> Result<(), Errno> {
+        // All of them, also after the first error.
+        let mut taken = Ok(());
         for aperture in self.apertures.values_mut() {
-            aperture.take(start, last)?;
+            taken = taken.and(aperture.take(start, last));
         }
-        Ok(())
+        taken
     }
 
     /// Shows `start..=last`, which is mapped now, where an aperture was made of the same bytes of the same
@@ -90,12 +92,13 @@ impl Shown {
             if !part.shown {
                 continue;
             }
-            part.shown = (start, last) != (part.start, part.last);
             let (at, length) = place(self.start, start, last)?;
             if self.pages.place_private(at, length).is_err() {
                 // There are too many mappings for a further piece, but not for fewer.
                 self.pages.place_private(0, self.pages.length())?;
             }
+            // Not before: what could not be taken is taken the next time.
+            part.shown = (start, last) != (part.start, part.last);
         }
         Ok(())
     }
