@@ -9,8 +9,8 @@ use hdv_pci::ConfigSpace;
 
 use crate::access::BarAccess;
 use crate::interrupts::Interrupts;
-use crate::memory::GuestMemory;
-use crate::mmio::Mmio;
+use crate::memory::{GuestMemory, MemoryError};
+use crate::mmio::{Mmio, MmioError};
 
 /// What a device gets when it is powered on. Clones of the handles may go to threads of the
 /// device's own.
@@ -32,7 +32,8 @@ pub struct DeviceError {
 }
 
 impl DeviceError {
-    /// An error for people: what was wrong, with its value.
+    /// An error for people: what was wrong, with its value. One of [`Mmio`] or [`GuestMemory`] becomes
+    /// one by `?`.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -62,13 +63,25 @@ impl fmt::Display for DeviceError {
 
 impl std::error::Error for DeviceError {}
 
+impl From<MemoryError> for DeviceError {
+    fn from(error: MemoryError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<MmioError> for DeviceError {
+    fn from(error: MmioError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 /// A PCI device, as its author writes it.
 ///
 /// Calls never overlap. Their order: [`initialize`](Self::initialize) once, then
 /// [`start`](Self::start) and [`stop`](Self::stop) alternately, accesses and
 /// [`reset`](Self::reset) at any time from `initialize` on, [`teardown`](Self::teardown) last and
 /// exactly once, also for a device that was never powered on. A device outlives its clients: when
-/// one leaves, `stop` and `reset` follow, and the next one's first access brings `start` again.
+/// one leaves, `stop` and `reset` follow, and the next one brings `start` again.
 ///
 /// A client waits for each call. It should take well below a second; QEMU gives the device up after
 /// five. Work that takes longer belongs to a thread of the device's own, with clones of the
@@ -157,7 +170,8 @@ pub trait PciDevice: Send {
     }
 
     /// Virtual processors are about to start or resume. vfio-user has no message that says so: it is
-    /// the client's first access to config space or a BAR.
+    /// the client's first one that is neither about its version nor about guest memory, before it is
+    /// answered. So the client's memory is there, and it has not asked yet what it may map.
     ///
     /// # Errors
     /// The client is told and disconnected.

@@ -48,7 +48,7 @@ pub enum HostError {
     #[error("there is no device {0} on this host")]
     NoSuchDevice(DeviceId),
     /// There is no such compute system.
-    #[error("there is no compute system at {}: {_1}", .0.display())]
+    #[error("there is no compute system at {}: {_1}; it must be a directory that exists", .0.display())]
     NoSuchSystem(PathBuf, String),
     /// The instance id is in use.
     #[error("device instance {0} exists already: every device of a system needs an id of its own")]

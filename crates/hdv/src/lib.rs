@@ -6,8 +6,14 @@
 //! a unit test without any. Below both is [`Function`], all that a transport knows of a device.
 //!
 //! To write a device, read in this order: [`PciDevice`] with its example, [`ConfigSpaceBuilder`] and
-//! [`Bar`], [`BarAccess`], [`GuestMemory`] for DMA, [`Interrupts`], [`TestBench`], [`DeviceHost`].
+//! [`Bar`], [`BarAccess`], [`GuestMemory`] for DMA, [`Interrupts`], [`TestBench`], [`DeviceHost`]; then
+//! [`Mmio`] for doorbells and sections, [`SocketDirectory`] for devices that others name. Whoever brings a
+//! device that answers config space itself begins at [`DeviceCallbacks`].
 //! Devices themselves are not here, nor is anything that starts a VMM.
+//!
+//! A *client* is what connects to a device's socket: a VMM, for one virtual machine, or a program such as
+//! `hdv probe`. A *function* is what a PCI bus knows at one bus, device and function number; a device here
+//! is one function.
 //!
 //! ```no_run
 //! # use hdv::{BarAccess, ConfigError, ConfigSpace, PciDevice};

@@ -24,9 +24,8 @@ use crate::slot::Slot;
 /// It does to the device what a transport does: the same lifecycle, real eventfds for interrupts, real
 /// files for guest memory. Accesses are made as a guest makes them, little-endian.
 ///
-/// It is no bus: an access needs no Memory Space Enable and no address in a BAR register, and one beyond a
-/// BAR's end, or to a BAR that is not there, reaches the device as no VMM's would. Dropping the bench
-/// stops and tears down the device.
+/// It is no bus: an access needs no Memory Space Enable and no address in a BAR register. Dropping the
+/// bench stops and tears down the device.
 ///
 /// ```
 /// # use hdv::{BarAccess, ConfigError, ConfigSpace, DeviceContext, DeviceError, PciDevice};
@@ -97,7 +96,7 @@ impl TestBench {
     }
 
     /// Attaches something that is a [`Function`] already, as devices behind
-    /// [`DeviceCallbacks`](crate::DeviceCallbacks) are; there is an example.
+    /// [`DeviceCallbacks`](crate::DeviceCallbacks) are, whose page has an example.
     ///
     /// # Errors
     /// The function's own.

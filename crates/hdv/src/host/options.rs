@@ -3,18 +3,27 @@
 use std::time::Duration;
 
 /// How a host serves its devices.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HostOptions {
-    /// How long a session looks for the next message before it blocks. It costs a CPU for that long
-    /// after each message and saves the wake-up, most of an access's time on two CPUs.
+    /// How long a session looks for the next message before it blocks; `None`, the default, is not at
+    /// all. It costs a CPU for that long after each message and saves the wake-up, most of an access's
+    /// time on two CPUs.
     pub poll: Option<Duration>,
-    /// Answer on a control socket in the user's runtime directory, so that `hdv ls` finds this host.
+    /// Answer on a control socket in the user's runtime directory, so that `hdv ls` finds this host;
+    /// the default.
     pub control: bool,
 }
 
+/// As [`HostOptions::new`].
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl HostOptions {
-    /// Blocking, with a control socket.
+    /// The defaults: blocking, with a control socket.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -35,5 +44,16 @@ impl HostOptions {
     pub fn control(mut self, control: bool) -> Self {
         self.control = control;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_what_new_gives() {
+        let options = HostOptions::default();
+        assert_eq!((options.poll, options.control), (None, true));
     }
 }

@@ -49,7 +49,9 @@ pub enum MmioError {
         problem: &'static str,
     },
     /// The same doorbell is registered, or another section overlaps.
-    #[error("offset {offset:#x} of BAR {bar} is taken")]
+    #[error(
+        "offset {offset:#x} of BAR {bar} is taken by another doorbell or section: remove that one first"
+    )]
     Taken {
         /// Which BAR.
         bar: BarIndex,
@@ -57,7 +59,10 @@ pub enum MmioError {
         offset: u64,
     },
     /// There is no such doorbell or section.
-    #[error("there is nothing at offset {offset:#x} of BAR {bar}")]
+    #[error(
+        "there is no such doorbell or section at offset {offset:#x} of BAR {bar}: give the values that it \
+         was placed with"
+    )]
     NotFound {
         /// Which BAR.
         bar: BarIndex,
@@ -75,18 +80,27 @@ pub enum MmioError {
         offset: u64,
     },
     /// The descriptor is not an eventfd.
-    #[error("a doorbell's event must be an eventfd")]
+    #[error("a doorbell's event must be an eventfd, and this descriptor is something else")]
     NotAnEvent,
     /// An event's descriptor cannot be duplicated.
     #[error("the event's descriptor cannot be duplicated: {0}")]
     Descriptor(Errno),
     /// The section's file cannot be mapped: `EINVAL` if it does not have the range, `EACCES` if the
     /// section is writeable and the file is not, otherwise what the kernel says.
-    #[error("the section's file cannot be mapped: {0}")]
+    #[error("the section's file cannot be mapped: {0}{remedy}", remedy = file_remedy(*_0))]
     File(Errno),
     /// The function has been torn down.
-    #[error("the device is gone")]
+    #[error("the device has been torn down, and what was placed into its BARs with it")]
     Gone,
+}
+
+/// What to do about a section's file that cannot be mapped, where the error says it.
+fn file_remedy(error: Errno) -> &'static str {
+    match error {
+        Errno::INVAL => "; the section's range must lie wholly in the file",
+        Errno::ACCESS => "; a section that is writeable needs a file that was opened for writing",
+        _ => "",
+    }
 }
 
 /// A doorbell as a client may be given it (GET_REGION_IO_FDS).

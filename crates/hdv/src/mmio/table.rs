@@ -306,10 +306,11 @@ impl<E, S> Table<E, S> {
         let Some(end) = offset.checked_add(length) else {
             return Err(range(bar, offset, length, "it wraps"));
         };
-        if end > self.bar_size(bar) {
-            return Err(range(bar, offset, length, "it leaves the BAR"));
+        match self.bar_size(bar) {
+            0 => Err(range(bar, offset, length, "the device has no such BAR")),
+            size if end > size => Err(range(bar, offset, length, "it leaves the BAR")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::MemfdFlags;
 
+use crate::device::DeviceError;
+
 use super::*;
 
 const BAR: BarIndex = BarIndex::BAR0;
@@ -164,6 +166,39 @@ fn errors_name_what_is_wrong() {
         message,
         "offset 0x4000 of BAR 0, 0x1000 bytes: it leaves the BAR"
     );
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let mmio = mmio();
+    let file = memfd(0x1000);
+    let create = |section| {
+        let error = mmio.create_section(section, file.as_fd()).unwrap_err();
+        error.to_string()
+    };
+    let missing_bar = Section {
+        bar: BarIndex::BAR1,
+        ..section(0, 0x1000, SectionFlags::empty())
+    };
+    assert_eq!(
+        create(missing_bar),
+        "offset 0x0 of BAR 1, 0x1000 bytes: the device has no such BAR"
+    );
+    let beyond = create(section(0x1000, 0x1000, SectionFlags::empty()));
+    assert!(
+        beyond.ends_with("; the section's range must lie wholly in the file"),
+        "{beyond}"
+    );
+    mmio.create_section(section(0, 0x1000, SectionFlags::empty()), file.as_fd())
+        .unwrap();
+    let again = create(section(0, 0x1000, SectionFlags::WRITEABLE));
+    assert_eq!(
+        again,
+        "offset 0x0 of BAR 0 is taken by another doorbell or section: remove that one first"
+    );
+    let error = DeviceError::from(MmioError::Gone);
+    assert_eq!(error.to_string(), MmioError::Gone.to_string());
+    assert_eq!(error.code(), None);
 }
 
 #[test]
