@@ -7,8 +7,10 @@
  * library. A guest access waits for its callback, so callbacks should return soon.
  *
  * Every function may be called from any thread, and from inside callbacks unless it says otherwise.
- * A handle that is null, stale or of another kind gives E_HANDLE, a null pointer E_POINTER. The
- * text of the last failure on this thread: OpenHdvGetLastErrorText (openhdv.h).
+ * A handle that is null, stale or of another kind gives E_HANDLE, a null pointer E_POINTER, a flag
+ * or a BAR that does not exist E_INVALIDARG. ERROR_... in a comment stands for the result
+ * HRESULT_FROM_WIN32(ERROR_...). The text of the last failure on this thread:
+ * OpenHdvGetLastErrorText (openhdv.h).
  */
 #ifndef OPENHDV_HYPERVDEVICEVIRTUALIZATION_H
 #define OPENHDV_HYPERVDEVICEVIRTUALIZATION_H
@@ -134,7 +136,9 @@ typedef HRESULT(CALLBACK* HDV_PCI_DEVICE_SET_CONFIGURATION)(
     _In_ UINT32 ConfigurationValueCount,
     _In_reads_(ConfigurationValueCount) const PCWSTR* ConfigurationValues);
 
-/* Identity, and what each BAR register reads after all ones were written to it (0: no such BAR). */
+/* Identity, and what each BAR register reads after all ones were written to it (0: no such BAR):
+ * 0xfffff000 for 4 KiB with an address of 32 bits; 0xfffff00c, and 0xffffffff for the next register, for
+ * 4 KiB that are 64-bit and prefetchable. Sizes are powers of two from 16 bytes on; no I/O BARs. */
 typedef HRESULT(CALLBACK* HDV_PCI_DEVICE_GET_DETAILS)(
     _In_opt_ void* DeviceContext,
     _Out_ HDV_PCI_PNP_ID* PnpId,
@@ -147,16 +151,19 @@ typedef HRESULT(CALLBACK* HDV_PCI_DEVICE_START)(_In_opt_ void* DeviceContext);
 /* Virtual processors are about to stop or pause. The device keeps its state. */
 typedef void(CALLBACK* HDV_PCI_DEVICE_STOP)(_In_opt_ void* DeviceContext);
 
-/* The dword of config space at Offset, in bytes, a multiple of 4. After a failure the guest reads
- * all ones. */
+/* The dword of config space at Offset, in bytes, a multiple of 4 below 4096. After a failure the guest
+ * reads all ones. Identity, BARs and the command register are the host's: what is read there is not
+ * shown. Status, except Capabilities List, 0x34 (where the capability list begins) and everything from
+ * 0x40 up are the device's. */
 typedef HRESULT(CALLBACK* HDV_PCI_READ_CONFIG_SPACE)(
     _In_opt_ void* DeviceContext, _In_ UINT32 Offset, _Out_ UINT32* Value);
 
-/* As above. After a failure the write is dropped. */
+/* All 32 bits of a dword, also of those that the host answers. After a failure the write is dropped. */
 typedef HRESULT(CALLBACK* HDV_PCI_WRITE_CONFIG_SPACE)(
     _In_opt_ void* DeviceContext, _In_ UINT32 Offset, _In_ UINT32 Value);
 
-/* A guest reads Length bytes (1, 2, 4 or 8) at Offset of a BAR. */
+/* A guest reads Length bytes (1, 2, 4 or 8) at Offset of a BAR, in bytes, a multiple of Length. After a
+ * failure it reads all ones. */
 typedef HRESULT(CALLBACK* HDV_PCI_READ_INTERCEPTED_MEMORY)(
     _In_opt_ void* DeviceContext,
     _In_ HDV_PCI_BAR_SELECTOR BarIndex,
@@ -164,7 +171,8 @@ typedef HRESULT(CALLBACK* HDV_PCI_READ_INTERCEPTED_MEMORY)(
     _In_ UINT64 Length,
     _Out_writes_(Length) BYTE* Value);
 
-/* A guest writes Length bytes (1, 2, 4 or 8) at Offset of a BAR. */
+/* A guest writes, as above; so does the host, its messages to the device's MSI-X table. After a failure
+ * the write is dropped. */
 typedef HRESULT(CALLBACK* HDV_PCI_WRITE_INTERCEPTED_MEMORY)(
     _In_opt_ void* DeviceContext,
     _In_ HDV_PCI_BAR_SELECTOR BarIndex,
@@ -237,9 +245,15 @@ HRESULT WINAPI HdvCreateDeviceInstance(_In_ HDV_HOST DeviceHostHandle,
                                        _In_opt_ void* DeviceContext,
                                        _Out_ HDV_DEVICE* DeviceHandle);
 
-/* ---- Guest memory. ---- */
+/* ---- Guest memory. ----
+ *
+ * Addresses are DMA addresses: guest physical ones, unless the virtual machine has an IOMMU. A ByteCount
+ * of 0 gives E_INVALIDARG, before a virtual machine is connected there is ERROR_NOT_READY, what is not
+ * wholly guest memory gives ERROR_INVALID_ADDRESS, what may not be accessed like that E_ACCESSDENIED.
+ * Memory that the virtual machine does not share can be copied, but not inside a callback
+ * (ERROR_RETRY), and not mapped (E_OUTOFMEMORY). */
 
-/* Copies ByteCount bytes from guest memory. */
+/* Copies ByteCount bytes from guest memory. After a failure the buffer's content is undefined. */
 HRESULT WINAPI HdvReadGuestMemory(_In_ HDV_DEVICE Requestor,
                                   _In_ UINT64 GuestPhysicalAddress,
                                   _In_ UINT32 ByteCount,
@@ -259,14 +273,15 @@ HRESULT WINAPI HdvCreateGuestMemoryAperture(_In_ HDV_DEVICE Requestor,
                                             _In_ BOOL WriteProtected,
                                             _Outptr_ void** MappedAddress);
 
-/* Takes an aperture away. */
+/* Takes an aperture away. ERROR_NOT_FOUND when the device has none at this address. */
 HRESULT WINAPI HdvDestroyGuestMemoryAperture(_In_ HDV_DEVICE Requestor,
                                              _In_ void* MappedAddress);
 
 /* ---- Interrupts. ---- */
 
 /* Delivers the interrupt whose message is this address and data, as the device reads them from its own
- * MSI capability or MSI-X table. */
+ * MSI capability or MSI-X table. ERROR_NOT_FOUND when no vector that is enabled has this message,
+ * ERROR_NOT_READY when no virtual machine is connected. */
 HRESULT WINAPI HdvDeliverGuestInterrupt(_In_ HDV_DEVICE Requestor,
                                         _In_ UINT64 MsiAddress,
                                         _In_ UINT32 MsiData);
@@ -274,7 +289,8 @@ HRESULT WINAPI HdvDeliverGuestInterrupt(_In_ HDV_DEVICE Requestor,
 /* ---- Doorbells. ---- */
 
 /* A guest's write at BarOffset, of the size and value asked for (HDV_DOORBELL_FLAGS), signals the event
- * and is discarded; the device is not called. The event is duplicated. */
+ * and is discarded; the device is not called. BarOffset is in bytes, a multiple of the size. The event is
+ * duplicated. ERROR_ALREADY_EXISTS for one that the same writes trigger. */
 HRESULT WINAPI HdvRegisterDoorbell(_In_ HDV_DEVICE Requestor,
                                    _In_ HDV_PCI_BAR_SELECTOR BarIndex,
                                    _In_ UINT64 BarOffset,
@@ -282,7 +298,7 @@ HRESULT WINAPI HdvRegisterDoorbell(_In_ HDV_DEVICE Requestor,
                                    _In_ UINT64 Flags,
                                    _In_ HANDLE DoorbellEvent);
 
-/* Takes a doorbell back; all values as they were given. */
+/* Takes a doorbell back; all values as they were given. ERROR_NOT_FOUND when there is no such one. */
 HRESULT WINAPI HdvUnregisterDoorbell(_In_ HDV_DEVICE Requestor,
                                      _In_ HDV_PCI_BAR_SELECTOR BarIndex,
                                      _In_ UINT64 BarOffset,
@@ -303,7 +319,9 @@ HRESULT WINAPI HdvUnregisterDoorbellPage(_In_ HDV_DEVICE Requestor,
 /* ---- Sections. ---- */
 
 /* Backs pages of a BAR (4096 bytes each) with pages of a section, which is duplicated: the guest's
- * accesses go there and not to the device. */
+ * accesses go there and not to the device. E_INVALIDARG for pages that the BAR does not have (known
+ * after GetDetails: what was placed before and does not fit is never reached), ERROR_ALREADY_EXISTS when another range overlaps, E_OUTOFMEMORY when the section cannot be mapped
+ * like that. */
 HRESULT WINAPI HdvCreateSectionBackedMmioRange(_In_ HDV_DEVICE Requestor,
                                                _In_ HDV_PCI_BAR_SELECTOR BarIndex,
                                                _In_ UINT64 OffsetInPages,

@@ -30,7 +30,8 @@ extern "C" {
 /* Opens a compute system whose devices listen on <Directory>/<instance id>.sock for whatever
  * vfio-user client connects, QEMU for example; the instance id as OpenHdvFormatGuid writes it. Such a device is
  * powered on when it is created: HdvCreateDeviceInstance calls Initialize, SetConfiguration and
- * GetDetails before it returns. Start comes with the client's first access.
+ * GetDetails before it returns. Start comes with the client's first message that is more than version
+ * and memory, before it is answered.
  *
  * HCS_E_SYSTEM_NOT_FOUND when there is no such directory. Close with HcsCloseComputeSystem. */
 HRESULT WINAPI OpenHdvOpenSocketSystem(_In_z_ const char* Directory, _Out_ HCS_SYSTEM* ComputeSystem);

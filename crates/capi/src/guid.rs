@@ -81,8 +81,12 @@ pub unsafe extern "C" fn OpenHdvParseGuid(string: *const c_char, guid: *mut Guid
         let guid = unsafe { out(guid, "the place for the GUID", Guid::default()) }?;
         // SAFETY: by the contract.
         let string = unsafe { text(string, "the text") }?.to_string_lossy();
-        let parsed = Uuid::try_parse(&string)
-            .map_err(|error| Failure::argument(format!("{string:?} is not a GUID: {error}")))?;
+        let parsed = Uuid::try_parse(&string).map_err(|_| {
+            Failure::argument(format!(
+                "{string:?} is not a GUID: write it as xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx, in \
+                     hexadecimal, in braces or without"
+            ))
+        })?;
         guid.set(Guid::from_uuid(parsed));
         Ok(())
     })

@@ -66,6 +66,11 @@ fn layout() {
 }
 
 #[test]
+fn windows() {
+    build_and_run("windows.c", &WAYS);
+}
+
+#[test]
 fn handles() {
     build_and_run("handles.c", &WAYS);
 }
