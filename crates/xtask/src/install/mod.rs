@@ -218,8 +218,8 @@ fn print(installed: &Installed, json: bool) {
     }
     println!("{table}");
     println!(
-        "\n{} files. Programs find the library with:\n  export PKG_CONFIG_PATH={}/lib/pkgconfig\n  cc program.c $(pkg-config --cflags --libs openhdv)",
+        "\n{} files. Programs find the library with:\n  export PKG_CONFIG_PATH={prefix}/lib/pkgconfig LD_LIBRARY_PATH={prefix}/lib\n  cc program.c $(pkg-config --cflags --libs openhdv)",
         installed.files.len(),
-        installed.prefix.display()
+        prefix = installed.prefix.display()
     );
 }
