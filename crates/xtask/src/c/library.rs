@@ -155,7 +155,11 @@ impl Library {
             Initialize::Proxy => ("proxy", "-DWITH_PROXY"),
             Initialize::ProxyEx => ("proxy-ex", "-DWITH_PROXY_EX"),
         };
-        let arguments = ["-pthread", "-DHdvInitializeDeviceHost=initialize_otherwise", choice];
+        let arguments = [
+            "-pthread",
+            "-DHdvInitializeDeviceHost=initialize_otherwise",
+            choice,
+        ];
         self.build(
             &format!("{example}-{name}"),
             sources,

@@ -69,9 +69,12 @@ impl Declarations {
     }
 
     fn statement(&mut self, statement: &str) {
-        let statement = statement
-            .trim_start_matches(|character: char| character.is_whitespace() || character == '}')
-            .trim();
+        // Bodies of functions, and macros that stand alone, have no semicolon after them.
+        let begin = [GUID, "typedef "]
+            .iter()
+            .filter_map(|word| statement.find(word))
+            .min();
+        let statement = statement[begin.unwrap_or(0)..].trim();
         if let Some(definition) = statement.strip_prefix(GUID) {
             let name = identifier(definition.trim_start_matches(['(', ' ']));
             self.constants.insert(name.to_owned());
@@ -244,11 +247,19 @@ void WINAPI HdvForget(void);
 #ifdef __cplusplus
 }
 OPENHDV_ENUM_FLAG_OPERATORS(HDV_KIND)
+inline bool equal(int left, int right)
+{
+    return left == right;
+}
 struct IThing : public IUnknown {
     virtual HRESULT STDMETHODCALLTYPE Get(REFGUID DeviceClassId) = 0;
 };
 #else
+inline bool other(int left) { return left == 0; }
 typedef struct IThing IThing;
+#endif
+#ifdef __cplusplus
+OPENHDV_ENUM_FLAG_OPERATORS(HDV_KIND)
 #endif
 DEFINE_GUID(IID_IThing, 0x1, 0x2,
             0x3);

@@ -16,6 +16,10 @@ use crate::ui::Ui;
 /// How long a program may take to serve, or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is left for people to look at: two that the host made of what the guest drew, and one that the guest
+/// made of a frame.
+pub(super) const PICTURES: [&str; 3] = ["framebuffer.png", "framebuffer-late.png", "camera.png"];
+
 /// The framebuffer's option to bring its memory late; its first.
 const LATE: &str = "--late";
 
@@ -67,6 +71,15 @@ impl Fleet {
         ui.doing("building the devices");
         let pictures = target_directory()?.join("pictures");
         std::fs::create_dir_all(&pictures)?;
+        for name in PICTURES {
+            // Those of an earlier run would pass for this one's.
+            match std::fs::remove_file(pictures.join(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
+        }
         let scratch = Scratch::new()?;
         let mut fleet = Self {
             programs: Vec::new(),
@@ -83,8 +96,8 @@ impl Fleet {
             .into_iter()
             .find(|variant| variant.language == crate::c::Language::Cxx17)
             .unwrap_or(Variant::PLAIN);
-        let png = fleet.picture("framebuffer.png");
-        let late_png = fleet.picture("framebuffer-late.png");
+        let png = fleet.picture(PICTURES[0]);
+        let late_png = fleet.picture(PICTURES[1]);
         fleet.example(&library, "sensor", Variant::PLAIN, &[])?;
         fleet.example(&library, "sensor", c_plus_plus, &[])?;
         for way in [Initialize::Ex, Initialize::Proxy, Initialize::ProxyEx] {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdv_guest::checks::Check;
 use hdv_guest::report::{Line, Outcome};
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, PICTURES};
 use crate::demo::Report;
 use crate::interrupt;
 use crate::lab::{Boot, Lab};
@@ -38,6 +38,9 @@ const DOOMED: &str = "lab-doomed";
 const DRAWING: &str = "framebuffer-drawing";
 /// Framebuffers of one guest.
 const FRAMEBUFFERS: usize = 2;
+/// How a PNG file begins, and its last chunk.
+const PNG_BEGIN: &[u8] = b"\x89PNG\r\n\x1a\n";
+const PNG_END: &[u8] = b"IEND\xaeB`\x82";
 /// Accesses to registers that drawing costs, at most; pixels come by the hundred thousand.
 const REGISTER_ACCESSES: u64 = 1000;
 
@@ -62,6 +65,7 @@ pub(super) fn run(lab: &Lab, mut fleet: Fleet, samples: u32, ui: &Ui, report: &m
         &format!("openhdv.mode=sysfs,vfio openhdv.reboot=1 openhdv.samples={samples}"),
         2,
     );
+    plan.pictures();
     for (name, ended) in fleet.end() {
         let detail = ended.clone().err();
         let detail = detail.unwrap_or_else(|| format!("{name} ended as it should"));
@@ -230,6 +234,16 @@ impl Plan<'_> {
         let detail = kept.clone().err();
         let detail = detail.unwrap_or_else(|| path.display().to_string());
         self.add(part, "picture", kept.is_ok(), detail);
+    }
+
+    /// Every picture is there.
+    fn pictures(&mut self) {
+        for name in PICTURES {
+            let path = self.fleet.picture(name);
+            let whole = std::fs::read(&path)
+                .is_ok_and(|bytes| bytes.starts_with(PNG_BEGIN) && bytes.ends_with(PNG_END));
+            self.add("C", "picture", whole, path.display().to_string());
+        }
     }
 
     /// Kills QEMU while its guest uses a device: the hosts stay and take the next client.
