@@ -3,9 +3,9 @@
 //! In a Rust program that has set a subscriber of its own, that one has the log.
 
 use std::cell::Cell;
-use std::ffi::{CString, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::io;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -28,8 +28,9 @@ const LEVELS: [LevelFilter; 6] = [
     LevelFilter::TRACE,
 ];
 
-/// Where the log goes. Held for reading while a line is delivered, so that setting another waits.
-static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+/// Where the log goes. Never held while a callback runs: one that waits for another thread would wait for
+/// what that thread logs, and that for whoever sets another callback.
+static SINK: RwLock<Option<Arc<Sink>>> = RwLock::new(None);
 
 static FILTER: OnceLock<Option<reload::Handle<LevelFilter, Registry>>> = OnceLock::new();
 
@@ -41,6 +42,8 @@ thread_local! {
 struct Sink {
     callback: LogCallback,
     context: *mut c_void,
+    /// Held for reading during each call, so that whoever has set another can wait for the last of them.
+    calls: RwLock<()>,
 }
 
 // SAFETY: the context is only handed to the callback, which takes calls from any thread by the
@@ -85,16 +88,33 @@ impl Drop for Line {
             Level::DEBUG => 4,
             Level::TRACE => 5,
         };
-        {
-            let sink = SINK.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(sink) = &*sink {
-                // SAFETY: by the contract of `OpenHdvSetLogCallback`; the text lives until after the call.
-                call_out("the log callback", || unsafe {
-                    (sink.callback)(sink.context, level, text.as_ptr());
-                });
-            }
-        }
+        deliver(level, &text);
         let _ = INSIDE.try_with(|inside| inside.set(false));
+    }
+}
+
+fn deliver(level: i32, text: &CStr) {
+    let current = SINK.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(sink) = current.as_ref().map(Arc::clone) else {
+        return;
+    };
+    // Before the other lock is released; nobody waits for this one as long as the sink is the current one.
+    let _calling = sink.calls.read().unwrap_or_else(PoisonError::into_inner);
+    drop(current);
+    // SAFETY: by the contract of `OpenHdvSetLogCallback`; the text lives until after the call.
+    call_out("the log callback", || unsafe {
+        (sink.callback)(sink.context, level, text.as_ptr());
+    });
+}
+
+/// Sets where the log goes; returns when the callback before is not running and will not be called.
+fn replace(sink: Option<Sink>) {
+    let before = std::mem::replace(
+        &mut *SINK.write().unwrap_or_else(PoisonError::into_inner),
+        sink.map(Arc::new),
+    );
+    if let Some(before) = before {
+        drop(before.calls.write().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -159,7 +179,11 @@ pub unsafe extern "C" fn OpenHdvSetLogCallback(
                 "the log callback cannot be set from inside one",
             ));
         }
-        let sink = callback.map(|callback| Sink { callback, context });
+        let sink = callback.map(|callback| Sink {
+            callback,
+            context,
+            calls: RwLock::new(()),
+        });
         let filter_level = match sink {
             Some(_) => filter_level,
             None => LevelFilter::OFF,
@@ -170,7 +194,7 @@ pub unsafe extern "C" fn OpenHdvSetLogCallback(
                 "the program has a tracing subscriber already, which gets the log",
             )
         })?;
-        *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
+        replace(sink);
         filter
             .modify(|current| *current = filter_level)
             .map_err(|error| Failure::new(codes::E_FAIL, error.to_string()))

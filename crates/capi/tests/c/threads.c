@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "device.h"
 
@@ -156,6 +158,99 @@ CHECK(open_hdv_get_last_error_text_is_of_the_thread)
     EXPECT(other > 1 && OpenHdvGetLastErrorText(NULL, 0) == mine && mine == 1);
 }
 
+enum { LINES = 2000 };
+
+static atomic_int setting;
+static atomic_int logged;
+
+static void CALLBACK count_line(void* context, OPENHDV_LOG_LEVEL level, const char* message)
+{
+    (void)level;
+    (void)message;
+    atomic_fetch_add((atomic_int*)context, 1);
+}
+
+/* Waits until another thread has logged much, and a third sets another callback meanwhile. */
+static void CALLBACK wait_for_lines(void* context, OPENHDV_LOG_LEVEL level, const char* message)
+{
+    static atomic_int first = 1;
+    (void)context;
+    (void)level;
+    (void)message;
+    if (atomic_exchange(&first, 0)) {
+        atomic_store(&setting, 1);
+        while (atomic_load(&logged) < LINES) {
+            sched_yield();
+        }
+    }
+}
+
+static void* log_lines(void* unused)
+{
+    while (atomic_load(&setting) == 0) {
+        sched_yield();
+    }
+    for (int i = 0; i < LINES; i++) {
+        HcsCloseComputeSystem(NULL);
+        atomic_fetch_add(&logged, 1);
+        sched_yield();
+    }
+    return unused;
+}
+
+static void* set_callback(void* lines)
+{
+    while (atomic_load(&setting) == 0) {
+        sched_yield();
+    }
+    EXPECT_RESULT(OpenHdvSetLogCallback(OpenHdvLogLevelWarning, count_line, lines), S_OK);
+    /* The one before is done. */
+    EXPECT(atomic_load(&logged) == LINES);
+    return NULL;
+}
+
+CHECK(open_hdv_set_log_callback_while_one_waits)
+{
+    pthread_t logger;
+    pthread_t setter;
+    atomic_int lines = 0;
+    EXPECT_RESULT(OpenHdvSetLogCallback(OpenHdvLogLevelWarning, wait_for_lines, NULL), S_OK);
+    EXPECT(pthread_create(&logger, NULL, log_lines, NULL) == 0);
+    EXPECT(pthread_create(&setter, NULL, set_callback, &lines) == 0);
+    alarm(60);
+    HcsCloseComputeSystem(NULL);
+    EXPECT(pthread_join(logger, NULL) == 0 && pthread_join(setter, NULL) == 0);
+    alarm(0);
+    HcsCloseComputeSystem(NULL);
+    EXPECT(atomic_load(&lines) > 0);
+    EXPECT_RESULT(OpenHdvSetLogCallback(OpenHdvLogLevelOff, NULL, NULL), S_OK);
+}
+
+/* A copy of the parent's hosts is no host: nothing of the parent's is torn down. */
+CHECK(hdv_teardown_device_host_in_a_forked_child)
+{
+    struct device device;
+    struct device other;
+    int status = 0;
+    HDV_HOST host = open_host();
+    device_reset(&device);
+    EXPECT_RESULT(device_create(host, &device), S_OK);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        GUID instance = next_instance();
+        device_reset(&other);
+        int good = HdvTeardownDeviceHost(host) == E_HANDLE && device.calls[CALL_TEARDOWN] == 0
+            && device_create_as(host, &other, &instance) == E_HANDLE && other.handle == NULL;
+        _exit(good ? 0 : 1);
+    }
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    device_reset(&other);
+    EXPECT_RESULT(device_create(host, &other), S_OK);
+    EXPECT_RESULT(HdvTeardownDeviceHost(host), S_OK);
+    EXPECT(device.calls[CALL_TEARDOWN] == 1 && other.calls[CALL_TEARDOWN] == 1);
+}
+
 int main(int argc, char** argv)
 {
     BEGIN(argc, argv);
@@ -164,5 +259,7 @@ int main(int argc, char** argv)
     RUN(device_calls_while_hosts_come_and_go);
     RUN(hdv_create_device_instance_on_many_threads);
     RUN(hdv_teardown_device_host_on_many_threads);
+    RUN(open_hdv_set_log_callback_while_one_waits);
+    RUN(hdv_teardown_device_host_in_a_forked_child);
     FINISH();
 }
