@@ -125,7 +125,8 @@ impl GuestMemory {
         let parts = parts(&map, start, whole)?;
         // Mapping takes a while, and nobody should wait for this guard so long.
         drop(map);
-        let pages = Pages::private(whole, !write_protected, &self.shared.loss).map_err(failed)?;
+        let pages = Pages::private(whole, parts.len(), !write_protected, &self.shared.loss)
+            .map_err(failed)?;
         let mut at = 0;
         for part in &parts {
             let length = watch::length(part.start, part.last).map_err(failed)?;

@@ -11,7 +11,8 @@ use super::files::Source;
 use super::mapping::Mapping;
 
 /// Most ranges a client may have mapped at once. Each costs the process a kernel mapping, of
-/// which it has 65,530 by default for all its devices.
+/// which it has 65,530 by default; three quarters of them are for guest memory and sections of all its devices
+/// together.
 pub const MAX_REGIONS: usize = 8192;
 
 /// Most bytes of files that a client may have mapped at once: as much as the largest VMs have, and a

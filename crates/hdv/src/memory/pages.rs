@@ -5,8 +5,8 @@ use std::ffi::c_void;
 use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap, mmap_anonymous, mremap_fixed, munmap};
@@ -17,6 +17,9 @@ use super::fault::{self, Loss, Registration};
 /// process. A file costs nothing where it is empty, so one client could otherwise take all of it, and this
 /// process could not even start a thread any more.
 const MAX_MAPPED: usize = 1 << 46;
+
+/// The kernel's default of `vm.max_map_count`, for where it cannot be read.
+const DEFAULT_MAX_MAP_COUNT: usize = 65_530;
 
 /// `f_type` of a file system of huge pages (`HUGETLBFS_MAGIC`).
 const HUGE_PAGES: i128 = 0x9584_58f6;
@@ -45,9 +48,13 @@ struct Mapped {
 }
 
 impl Mapped {
-    /// What `map` maps, `length` bytes.
-    fn new(length: usize, map: impl FnOnce() -> Result<*mut c_void, Errno>) -> Result<Self, Errno> {
-        let reserved = Reserved::new(length)?;
+    /// What `map` maps, `length` bytes, of which the kernel will have made up to so many `pieces`.
+    fn new(
+        length: usize,
+        pieces: usize,
+        map: impl FnOnce() -> Result<*mut c_void, Errno>,
+    ) -> Result<Self, Errno> {
+        let reserved = Reserved::new(length, pieces)?;
         let start = NonNull::new(map()?.cast()).ok_or(Errno::NOMEM)?;
         Ok(Self { start, reserved })
     }
@@ -57,31 +64,58 @@ impl Drop for Mapped {
     fn drop(&mut self) {
         // SAFETY: the range is the one `mmap` returned, and nothing that refers to it outlives
         // `self`. A failure would leave it mapped, which is safe.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.reserved.0) };
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.reserved.length) };
     }
 }
 
-/// A share of [`MAX_MAPPED`].
-struct Reserved(usize);
+/// A share of what this process can map.
+struct Reserved {
+    length: usize,
+    pieces: usize,
+}
 
 /// Bytes that are reserved, of [`MAX_MAPPED`].
-static RESERVED: AtomicUsize = AtomicUsize::new(0);
+static LENGTHS: AtomicUsize = AtomicUsize::new(0);
+
+/// Mappings of the kernel's that are reserved, of [`max_pieces`].
+static PIECES: AtomicUsize = AtomicUsize::new(0);
 
 impl Reserved {
-    fn new(length: usize) -> Result<Self, Errno> {
-        RESERVED
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
-                all.checked_add(length).filter(|all| *all <= MAX_MAPPED)
-            })
-            .map_err(|_| Errno::NOMEM)?;
-        Ok(Self(length))
+    fn new(length: usize, pieces: usize) -> Result<Self, Errno> {
+        reserve(&LENGTHS, length, MAX_MAPPED)?;
+        // From here on it is given back.
+        let mut reserved = Self { length, pieces: 0 };
+        reserve(&PIECES, pieces, max_pieces())?;
+        reserved.pieces = pieces;
+        Ok(reserved)
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        RESERVED.fetch_sub(self.0, Ordering::Relaxed);
+        LENGTHS.fetch_sub(self.length, Ordering::Relaxed);
+        PIECES.fetch_sub(self.pieces, Ordering::Relaxed);
     }
+}
+
+fn reserve(all: &AtomicUsize, more: usize, most: usize) -> Result<(), Errno> {
+    all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |all| {
+        all.checked_add(more).filter(|all| *all <= most)
+    })
+    .map(|_| ())
+    .map_err(|_| Errno::NOMEM)
+}
+
+/// Most mappings of the kernel's for all pages together: three quarters of what a process may have. Without
+/// the rest it could not start a thread, nor repair what a file that shrinks leaves.
+fn max_pieces() -> usize {
+    static MAX: OnceLock<usize> = OnceLock::new();
+    *MAX.get_or_init(|| {
+        let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count")
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        limit.unwrap_or(DEFAULT_MAX_MAP_COUNT) / 4 * 3
+    })
 }
 
 /// How the kernel maps a file: in pieces of how many bytes, huge pages or 1.
@@ -130,18 +164,24 @@ impl Pages {
             })
             .filter(|_| length > 0)
             .ok_or(Errno::INVAL)?;
-        let mapped = Mapped::new(whole, || {
+        let mapped = Mapped::new(whole, 1, || {
             map_anywhere(file, offset - before, whole, writeable)
         })?;
         Self::registered(mapped, skipped, length, writeable, loss)
     }
 
-    /// `length` private zero bytes, which cost memory once they are written.
+    /// `length` private zero bytes, which cost memory once they are written. So many `pieces` of files
+    /// will be placed in them.
     ///
     /// # Errors
     /// As [`Pages::of_file`].
-    pub(super) fn private(length: usize, writeable: bool, loss: &Arc<Loss>) -> Result<Self, Errno> {
-        let mapped = Mapped::new(length, || {
+    pub(super) fn private(
+        length: usize,
+        pieces: usize,
+        writeable: bool,
+        loss: &Arc<Loss>,
+    ) -> Result<Self, Errno> {
+        let mapped = Mapped::new(length, pieces, || {
             // SAFETY: the kernel chooses an unused address, so no memory of ours is replaced.
             unsafe {
                 mmap_anonymous(
@@ -164,7 +204,7 @@ impl Pages {
         loss: &Arc<Loss>,
     ) -> Result<Self, Errno> {
         let start = mapped.start.addr().get();
-        let registration = fault::register(start..start + mapped.reserved.0, writeable, loss)?;
+        let registration = fault::register(start..start + mapped.reserved.length, writeable, loss)?;
         Ok(Self {
             // SAFETY: `skipped` lies in what is mapped.
             base: unsafe { mapped.start.add(skipped) },
@@ -354,7 +394,7 @@ mod tests {
         let file = huge(2);
         let loss = Arc::new(Loss::new());
         // Somewhere in it a huge page could begin.
-        let pages = Pages::private(2 * HUGE, true, &loss).unwrap();
+        let pages = Pages::private(2 * HUGE, 1, true, &loss).unwrap();
         let at = pages.base().addr().get().next_multiple_of(HUGE) - pages.base().addr().get();
         // SAFETY: both lie in the pages, which are writeable.
         let [first, beyond] = unsafe { [at, at + PAGE].map(|at| pages.base().add(at).as_ptr()) };
@@ -371,6 +411,18 @@ mod tests {
             }
         }
         assert_eq!(mapped(&file), 0);
+    }
+
+    #[test]
+    fn mappings_are_left_for_others() {
+        let loss = Arc::new(Loss::new());
+        let most = max_pieces();
+        // All but a few, which are for the other tests of this process.
+        let all = Pages::private(PAGE, most - most / 8, true, &loss).unwrap();
+        let error = Pages::private(PAGE, most / 8 + 1, true, &loss).unwrap_err();
+        assert_eq!(error, Errno::NOMEM);
+        drop(all);
+        assert!(Pages::private(PAGE, most / 8 + 1, true, &loss).is_ok());
     }
 
     #[test]
