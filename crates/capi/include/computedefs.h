@@ -277,8 +277,14 @@ typedef const CLSID* REFCLSID;
 
 #if defined(__GNUC__)
 #define OPENHDV_MAYBE_UNUSED __attribute__((unused))
+/* Interfaces of COM have no destructor: objects end in Release. */
+#define OPENHDV_BEGIN_INTERFACES                                                                 \
+    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wnon-virtual-dtor\"")
+#define OPENHDV_END_INTERFACES _Pragma("GCC diagnostic pop")
 #else
 #define OPENHDV_MAYBE_UNUSED
+#define OPENHDV_BEGIN_INTERFACES
+#define OPENHDV_END_INTERFACES
 #endif
 
 /* Every file that includes the definition has its own copy: INITGUID is not needed. */
@@ -340,6 +346,7 @@ typedef LONG HRESULT;
 /* ---- IUnknown: a pointer to a pointer to a table that begins with these three. ---- */
 
 #ifdef __cplusplus
+OPENHDV_BEGIN_INTERFACES
 extern "C++" {
 struct IUnknown {
     virtual HRESULT STDMETHODCALLTYPE QueryInterface(REFIID riid, void** object) = 0;
@@ -347,6 +354,7 @@ struct IUnknown {
     virtual ULONG STDMETHODCALLTYPE Release() = 0;
 };
 }
+OPENHDV_END_INTERFACES
 #else
 typedef struct IUnknown IUnknown;
 

@@ -11,6 +11,9 @@
  * or a BAR that does not exist E_INVALIDARG. ERROR_... in a comment stands for the result
  * HRESULT_FROM_WIN32(ERROR_...). The text of the last failure on this thread:
  * OpenHdvGetLastErrorText (openhdv.h).
+ *
+ * The library's threads have the signal mask of the thread that made the device host. A child of fork
+ * has none of them, and so none of its parent's device hosts: E_HANDLE. It can make its own.
  */
 #ifndef OPENHDV_HYPERVDEVICEVIRTUALIZATION_H
 #define OPENHDV_HYPERVDEVICEVIRTUALIZATION_H
@@ -353,6 +356,7 @@ DEFINE_GUID(IID_IVmDeviceHostSupport, 0xe31aa49b, 0x0914, 0x465e, 0xb1, 0x45, 0x
             0x3e, 0xfb, 0x10);
 
 #ifdef __cplusplus
+OPENHDV_BEGIN_INTERFACES
 extern "C++" {
 struct IVmDeviceHost : public IUnknown {
     /* A device of the host; what is returned is opaque. */
@@ -368,6 +372,7 @@ struct IVmDeviceHostSupport : public IUnknown {
                                                          UINT64* IpcSectionHandle) = 0;
 };
 }
+OPENHDV_END_INTERFACES
 #else
 typedef struct IVmDeviceHost IVmDeviceHost;
 typedef struct IVmDeviceHostSupport IVmDeviceHostSupport;

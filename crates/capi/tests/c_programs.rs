@@ -132,3 +132,45 @@ fn headers() {
         }
     }
 }
+
+/// Who compiles with more warnings, or to an older or newer standard, has none from the headers.
+#[test]
+fn headers_bring_no_warnings() {
+    const EVERY: [&str; 8] = [
+        "-Wall",
+        "-Wextra",
+        "-Wpedantic",
+        "-Wconversion",
+        "-Wsign-conversion",
+        "-Wshadow",
+        "-Wundef",
+        "-Werror",
+    ];
+    const C: [&str; 3] = ["-Wstrict-prototypes", "-Wcast-qual", "-xc"];
+    const CPP: [&str; 3] = ["-Wnon-virtual-dtor", "-Wold-style-cast", "-xc++"];
+    let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
+    let directory = tempfile::tempdir().expect("a directory");
+    let source = directory.path().join("all");
+    std::fs::write(&source, "#include <windows.h>\n#include <openhdv.h>\n").expect("written");
+    for (compiler, standards, more) in [
+        ("cc", ["-std=c99", "-std=c17"], C),
+        ("c++", ["-std=c++11", "-std=c++20"], CPP),
+    ] {
+        for standard in standards {
+            let output = Command::new(compiler)
+                .arg(standard)
+                .args(EVERY)
+                .args(more)
+                .arg("-I")
+                .arg(&include)
+                .arg("-I")
+                .arg(include.join("openhdv-windows"))
+                .arg("-fsyntax-only")
+                .arg(&source)
+                .output()
+                .expect("the compiler runs");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{compiler} {standard}: {said}");
+        }
+    }
+}
