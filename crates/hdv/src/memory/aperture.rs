@@ -23,6 +23,10 @@ use super::{GuestMemory, MemoryError, none_at_all};
 /// has shrunk, the pages are private for good.
 ///
 /// It may outlive its device and every handle of its memory.
+///
+/// A thread that accesses it must not have SIGBUS blocked, or the kernel ends the process where the client's
+/// file has shrunk. The thread that creates an aperture, and every one that reads or writes guest memory, has
+/// it unblocked by that.
 pub struct Aperture {
     memory: GuestMemory,
     /// Among the memory's apertures.
