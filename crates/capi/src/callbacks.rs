@@ -58,7 +58,9 @@ impl CallbackTable {
     }
 }
 
-/// Which came first: `HdvCreateDeviceInstance` returned the device, or another thread tore it down.
+/// For a device that was not powered on, which came first: `HdvCreateDeviceInstance` returned it, or another
+/// thread tore it down, without a call of Teardown then. One that was powered on gets that call, and is returned
+/// as if it came later.
 #[derive(Default)]
 pub(crate) struct Creation(AtomicU8);
 
@@ -179,7 +181,7 @@ impl DeviceCallbacks for TableCallbacks {
     fn teardown(&mut self) {
         // A device that was neither returned nor ever called is the caller's to clean up: it does
         // not know of it.
-        if self.creation.torn_down() || self.initialized {
+        if self.initialized || self.creation.torn_down() {
             // SAFETY: see the type.
             call_out("Teardown", || unsafe {
                 (self.table.teardown)(self.context);

@@ -165,6 +165,8 @@ impl DeviceHost {
         // Whoever removed it meanwhile did not find it among those that are served.
         if self.shared.instances().entry(id).is_none() {
             self.stop_serving(id);
+            // Whoever did may be about to tear it down: not after its creator was told of the failure.
+            instance.slot.remove();
             return Err(HostError::NoSuchDevice(id));
         }
         Ok(())
