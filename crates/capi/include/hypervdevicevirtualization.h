@@ -293,7 +293,8 @@ HRESULT WINAPI HdvDeliverGuestInterrupt(_In_ HDV_DEVICE Requestor,
 
 /* A guest's write at BarOffset, of the size and value asked for (HDV_DOORBELL_FLAGS), signals the event
  * and is discarded; the device is not called. BarOffset is in bytes, a multiple of the size. The event is
- * duplicated. ERROR_ALREADY_EXISTS for one that the same writes trigger. */
+ * duplicated. ERROR_ALREADY_EXISTS for one that the same writes trigger, ERROR_BUSY where the virtual
+ * machine has mapped a section. */
 HRESULT WINAPI HdvRegisterDoorbell(_In_ HDV_DEVICE Requestor,
                                    _In_ HDV_PCI_BAR_SELECTOR BarIndex,
                                    _In_ UINT64 BarOffset,
@@ -308,7 +309,8 @@ HRESULT WINAPI HdvUnregisterDoorbell(_In_ HDV_DEVICE Requestor,
                                      _In_ UINT64 TriggerValue,
                                      _In_ UINT64 Flags);
 
-/* A guest's write of any size to a page of 4096 bytes of a BAR signals the event and is discarded. */
+/* A guest's write of any size to a page of 4096 bytes of a BAR that no doorbell in it matches signals the
+ * event and is discarded. Fails as HdvRegisterDoorbell. */
 HRESULT WINAPI HdvRegisterDoorbellPage(_In_ HDV_DEVICE Requestor,
                                        _In_ HDV_PCI_BAR_SELECTOR BarIndex,
                                        _In_ UINT64 PageIndex,
