@@ -158,9 +158,66 @@ CHECK(open_hdv_get_last_error_text_is_of_the_thread)
     EXPECT(other > 1 && OpenHdvGetLastErrorText(NULL, 0) == mine && mine == 1);
 }
 
+/* A thread is where another waits for it to be. */
+static atomic_int setting;
+
+static atomic_uint torn_down;
+
+static void tear_down_slowly(struct device* device)
+{
+    (void)device;
+    usleep(300);
+    atomic_fetch_add(&torn_down, 1);
+}
+
+/* The context is the caller's again after a failure: by then Teardown has come, if it was due, and ended. */
+static void* create_until_closed(void* failures)
+{
+    HRESULT result;
+    do {
+        struct device device;
+        GUID instance = { 0x7eadd000, 1, 0, { 0 } };
+        static UINT32 number;
+        instance.Data1 += number++;
+        device_reset(&device);
+        device.hook = tear_down_slowly;
+        device.hook_in = CALL_TEARDOWN;
+        atomic_store(&torn_down, 0);
+        atomic_fetch_add(&setting, 1);
+        result = device_create_as(shared_host, &device, &instance);
+        if (SUCCEEDED(result)) {
+            /* Its host is about to end. */
+            while (atomic_load(&torn_down) == 0) {
+                sched_yield();
+            }
+        } else if (atomic_load(&torn_down) != device.calls[CALL_INITIALIZE]) {
+            ++*(int*)failures;
+        }
+    } while (SUCCEEDED(result));
+    return NULL;
+}
+
+CHECK(hdv_create_device_instance_while_its_host_ends)
+{
+    for (int round = 0; round < 500; round++) {
+        pthread_t thread;
+        int failures = 0;
+        shared_host = open_host();
+        atomic_store(&setting, 0);
+        EXPECT(pthread_create(&thread, NULL, create_until_closed, &failures) == 0);
+        while (atomic_load(&setting) == 0) {
+        }
+        for (volatile int spin = 0; spin < round % 50 * 200; spin++) {
+        }
+        EXPECT_RESULT(HdvTeardownDeviceHost(shared_host), S_OK);
+        EXPECT(pthread_join(thread, NULL) == 0);
+        EXPECT(failures == 0);
+    }
+    atomic_store(&setting, 0);
+}
+
 enum { LINES = 2000 };
 
-static atomic_int setting;
 static atomic_int logged;
 
 static void CALLBACK count_line(void* context, OPENHDV_LOG_LEVEL level, const char* message)
@@ -259,6 +316,7 @@ int main(int argc, char** argv)
     RUN(device_calls_while_hosts_come_and_go);
     RUN(hdv_create_device_instance_on_many_threads);
     RUN(hdv_teardown_device_host_on_many_threads);
+    RUN(hdv_create_device_instance_while_its_host_ends);
     RUN(open_hdv_set_log_callback_while_one_waits);
     RUN(hdv_teardown_device_host_in_a_forked_child);
     FINISH();
