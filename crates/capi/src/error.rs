@@ -90,9 +90,9 @@ impl From<MemoryError> for Failure {
             MemoryError::NotMapped(_) | MemoryError::Lost(_) => codes::INVALID_ADDRESS,
             MemoryError::NoMemory => codes::NOT_READY,
             MemoryError::BadRange { .. } | MemoryError::Misaligned(_) => codes::E_INVALIDARG,
-            MemoryError::NoDescriptor(_) | MemoryError::MappingFailed { .. } => {
-                codes::E_OUTOFMEMORY
-            }
+            MemoryError::NoDescriptor(_)
+            | MemoryError::HugePages(_)
+            | MemoryError::MappingFailed { .. } => codes::E_OUTOFMEMORY,
             MemoryError::Denied(_) => codes::E_ACCESSDENIED,
             MemoryError::ClientWaits(_) => codes::RETRY,
             _ => codes::E_FAIL,
@@ -198,6 +198,7 @@ mod tests {
             (MemoryError::Lost(address), codes::INVALID_ADDRESS),
             (MemoryError::NoMemory, codes::NOT_READY),
             (MemoryError::NoDescriptor(address), codes::E_OUTOFMEMORY),
+            (MemoryError::HugePages(address), codes::E_OUTOFMEMORY),
             (MemoryError::Denied(address), codes::E_ACCESSDENIED),
             (MemoryError::ClientWaits(address), codes::RETRY),
             (
