@@ -9,6 +9,7 @@
 
 mod callbacks;
 mod com;
+mod create;
 mod descriptor;
 mod device;
 mod doorbell;
@@ -28,8 +29,9 @@ mod strings;
 mod system;
 pub mod types;
 
+pub use create::HdvCreateDeviceInstance;
 pub use descriptor::{OpenHdvCloseHandle, OpenHdvCreateEvent, OpenHdvCreateSection};
-pub use device::HdvCreateDeviceInstance;
+
 pub use doorbell::{
     HdvRegisterDoorbell, HdvRegisterDoorbellPage, HdvUnregisterDoorbell, HdvUnregisterDoorbellPage,
 };

@@ -2,11 +2,6 @@
 //! is also run, and its device used.
 
 #[path = "support/toolchain.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "other tests build other sources with it"
-)]
 mod toolchain;
 
 use std::io::{BufRead, BufReader, Write};

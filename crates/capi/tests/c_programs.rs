@@ -2,11 +2,6 @@
 //! and run.
 
 #[path = "support/toolchain.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part of this"
-)]
 mod toolchain;
 
 use std::collections::BTreeSet;

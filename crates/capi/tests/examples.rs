@@ -4,11 +4,6 @@
 #[path = "support/served.rs"]
 mod served;
 #[path = "support/toolchain.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "other tests build other sources with it"
-)]
 mod toolchain;
 
 use std::path::{Path, PathBuf};

@@ -4,11 +4,6 @@
 #[path = "support/guest.rs"]
 mod guest;
 #[path = "support/toolchain.rs"]
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its own part of this"
-)]
 mod toolchain;
 
 use std::io::{BufRead, BufReader, Read, Write};

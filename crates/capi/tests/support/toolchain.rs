@@ -1,5 +1,11 @@
 //! Building the C and C++ programs against the library that this test was built with.
 
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test builds its own sources in its own ways"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
