@@ -59,7 +59,7 @@ Examples:
   hdv ls
   hdv ls --json | jq -r '.hosts[].devices[].socket'
 
-A device is started by the first access of its client, and stopped again when
+A device is started by the first use its client makes of it, and stopped again when
 the client leaves. What killed hosts left behind is removed.")]
     Ls(OutputArgs),
     /// Look at the device behind a vfio-user socket
