@@ -87,9 +87,32 @@ impl Bar {
     }
 
     /// The bits of the address that software can write.
-    fn address_mask(self) -> u64 {
+    pub(crate) fn address_mask(self) -> u64 {
         !(self.size - 1) & !u64::from(header::BAR_TYPE_MASK)
     }
+}
+
+/// Puts BARs into their registers, in whatever order they are declared.
+pub(crate) fn arrange(
+    declared: &[(BarIndex, Bar)],
+) -> Result<[Option<Bar>; BAR_COUNT], ConfigError> {
+    let mut bars = [None; BAR_COUNT];
+    let mut taken = [false; BAR_COUNT];
+    let mut sorted = declared.to_vec();
+    sorted.sort_by_key(|(index, _)| *index);
+    for (index, bar) in sorted {
+        bar.check(index)?;
+        if taken[index.get()] {
+            return Err(ConfigError::BarOverlap { index });
+        }
+        taken[index.get()] = true;
+        if bar.kind == BarKind::Memory64 {
+            let next = index.next().ok_or(ConfigError::BarLast { index })?;
+            taken[next.get()] = true;
+        }
+        bars[index.get()] = Some(bar);
+    }
+    Ok(bars)
 }
 
 /// The six BARs: what they are now and after a reset. Their registers are elsewhere.

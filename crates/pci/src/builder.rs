@@ -1,7 +1,7 @@
 //! Building a config space: checks the description, defines the registers and links the lists.
 //! Where everything goes is found in `layout`.
 
-use crate::bar::{Bar, BarKind, Bars};
+use crate::bar::{Bar, Bars, arrange};
 use crate::bar_index::{BAR_COUNT, BarIndex};
 use crate::capability::{BarPlan, Capability, CapabilityRegisters, ExtendedCapability, Window};
 use crate::config_space::{ConfigSpace, Places};
@@ -104,7 +104,7 @@ impl ConfigSpaceBuilder {
         if self.identity.vendor_id == header::VENDOR_ID_NONE {
             return Err(ConfigError::VendorId(self.identity.vendor_id));
         }
-        let bars = check_bars(&self.bars)?;
+        let bars = arrange(&self.bars)?;
         self.check_capabilities(bars)?;
 
         let mut map = Map::default();
@@ -149,6 +149,7 @@ impl ConfigSpaceBuilder {
             msix: config.capability(capability_id::MSIX),
             power: config.capability(capability_id::POWER_MANAGEMENT),
             express: config.capability(capability_id::PCI_EXPRESS),
+            sriov: config.extended_capability(extended::extended_capability_id::SRIOV),
         };
         Ok(config)
     }
@@ -206,27 +207,6 @@ where
         min: min.into(),
         max: max.into(),
     })
-}
-
-/// Puts the BARs into their registers.
-fn check_bars(declared: &[(BarIndex, Bar)]) -> Result<[Option<Bar>; BAR_COUNT], ConfigError> {
-    let mut bars = [None; BAR_COUNT];
-    let mut taken = [false; BAR_COUNT];
-    let mut sorted = declared.to_vec();
-    sorted.sort_by_key(|(index, _)| *index);
-    for (index, bar) in sorted {
-        bar.check(index)?;
-        if taken[index.get()] {
-            return Err(ConfigError::BarOverlap { index });
-        }
-        taken[index.get()] = true;
-        if bar.kind == BarKind::Memory64 {
-            let next = index.next().ok_or(ConfigError::BarLast { index })?;
-            taken[next.get()] = true;
-        }
-        bars[index.get()] = Some(bar);
-    }
-    Ok(bars)
 }
 
 /// Defines the header but for the BARs and the pointer to the capabilities.

@@ -36,6 +36,7 @@ pub(crate) struct Places {
     pub(crate) msix: Option<u16>,
     pub(crate) power: Option<u16>,
     pub(crate) express: Option<u16>,
+    pub(crate) sriov: Option<u16>,
 }
 
 impl ConfigSpace {
@@ -68,7 +69,8 @@ impl ConfigSpace {
         effects
     }
 
-    fn write_word(&mut self, offset: u16, enable: u32, data: u32) -> Effects {
+    /// Software writes the bits that `enable` has ones for, in the aligned word at `offset`.
+    pub(crate) fn write_word(&mut self, offset: u16, enable: u32, data: u32) -> Effects {
         let (before, after) = self.registers.write(offset, enable, data);
         if offset < header::END {
             return header_effects(offset, before, after);

@@ -27,5 +27,11 @@ bitflags! {
         const BAR = 1 << 5;
         /// A plain device register or a vendor-specific capability changed.
         const REGISTERS = 1 << 6;
+        /// VF Enable, NumVFs or ARI Capable Hierarchy changed: VFs come or go, or will be
+        /// elsewhere when they come.
+        const SRIOV = 1 << 7;
+        /// VF Memory Space Enable or the system page size changed, or the address of a VF BAR.
+        /// Sizing one does this too, twice.
+        const VF_BAR = 1 << 8;
     }
 }

@@ -192,6 +192,40 @@ pub enum ConfigError {
         size: u64,
     },
 
+    /// A BAR of the VFs is wrong.
+    #[error("VF {0}")]
+    VfBar(#[source] Box<ConfigError>),
+    /// All VFs together need more of a BAR than its addresses can hold.
+    #[error(
+        "VF BAR {index}: {total_vfs} VFs with {size:#x} bytes each are more than its addresses can hold; declare fewer VFs, or a smaller or a 64-bit BAR"
+    )]
+    VfBarTotal {
+        /// The BAR.
+        index: BarIndex,
+        /// Its size for one VF.
+        size: u64,
+        /// The most VFs there can be.
+        total_vfs: u16,
+    },
+    /// VFs are where the PF or another VF is, or beyond all routing ids.
+    #[error(
+        "first VF offset {first_vf_offset:#x} and VF stride {vf_stride:#x} do not give each of {total_vfs} VFs a routing id of its own; both must be above 0, and the last VF less than 0x10000 from its PF"
+    )]
+    VfRouting {
+        /// First VF Offset.
+        first_vf_offset: u16,
+        /// VF Stride.
+        vf_stride: u16,
+        /// The most VFs there can be.
+        total_vfs: u16,
+    },
+    /// Page sizes that every PF supports are missing.
+    #[error(
+        "supported page sizes {0:#x} lack some that every PF has; add {required:#x}",
+        required = crate::spec::sriov::PAGE_SIZES_REQUIRED
+    )]
+    VfPageSizes(u32),
+
     /// What a capability of somebody else's finds wrong.
     #[error("the {name} capability: {problem}")]
     Capability {

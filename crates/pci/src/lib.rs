@@ -56,21 +56,30 @@ mod identity;
 mod layout;
 mod msix_table;
 mod placed;
+mod port;
 mod registers;
+mod routing_id;
 pub mod spec;
+mod sriov_control;
+mod vf_routing;
 
 pub use bar::{Bar, BarKind};
 pub use bar_index::{BarIndex, BarIndexError};
 pub use builder::ConfigSpaceBuilder;
 pub use capability::{
-    BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,
-    MsiView, Msix, MsixView, PciExpress, PowerManagement, ResizableBar, VendorSpecific,
+    Ari, BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,
+    MsiView, Msix, MsixView, PciExpress, PowerManagement, ResizableBar, Sriov, SriovView,
+    VendorSpecific, VfBar,
 };
 pub use config_space::ConfigSpace;
 pub use effects::Effects;
 pub use error::ConfigError;
 pub use identity::{ClassCode, Identity};
 pub use msix_table::{MsixEntry, MsixTable};
+pub use port::{BusNumbersError, Port};
 pub use registers::Field;
+pub use routing_id::{RoutingId, RoutingIdError};
 pub use spec::header::{Command, Status};
 pub use spec::power::PowerState;
+pub use sriov_control::SriovError;
+pub use vf_routing::VfRouting;

@@ -9,20 +9,26 @@ use crate::effects::Effects;
 use crate::error::ConfigError;
 use crate::registers::{Field, Registers};
 
+mod ari;
 mod express;
 pub(crate) mod msi;
 mod msix;
 pub(crate) mod power;
 mod resizable_bar;
 mod serial_number;
+mod sriov;
+mod sriov_view;
 mod vendor;
 
+pub use ari::Ari;
 pub use express::PciExpress;
 pub use msi::{Msi, MsiView};
 pub use msix::{BarOffset, Msix, MsixView};
 pub use power::PowerManagement;
 pub use resizable_bar::ResizableBar;
 pub use serial_number::DeviceSerialNumber;
+pub use sriov::Sriov;
+pub use sriov_view::{SriovView, VfBar};
 pub use vendor::VendorSpecific;
 
 /// The registers of a capability and what they do; its place is given by the config space.

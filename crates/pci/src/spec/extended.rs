@@ -14,6 +14,10 @@ pub const NEXT_SHIFT: u32 = 20;
 pub mod extended_capability_id {
     /// Device serial number.
     pub const DEVICE_SERIAL_NUMBER: u16 = 0x0003;
+    /// Alternative routing-id interpretation.
+    pub const ARI: u16 = 0x000e;
+    /// Single root I/O virtualization.
+    pub const SRIOV: u16 = 0x0010;
     /// Resizable BAR.
     pub const RESIZABLE_BAR: u16 = 0x0015;
 }

@@ -4,12 +4,14 @@
 //! header registers are from the start of config space, offsets of capability registers from
 //! the start of their capability; both are in bytes.
 
+pub mod ari;
 pub mod express;
 pub mod extended;
 pub mod header;
 pub mod msi;
 pub mod msix;
 pub mod power;
+pub mod sriov;
 
 /// Bytes of a function's config space (7.2.2).
 pub const CONFIG_SPACE_SIZE: u16 = 4096;

@@ -8,3 +8,6 @@ mod lists;
 mod model;
 mod msix_table;
 mod refused;
+mod routing;
+mod sriov;
+mod sriov_model;
