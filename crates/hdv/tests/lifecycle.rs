@@ -187,6 +187,8 @@ fn a_removed_device_leaves_a_stub_that_keeps_its_vm_alive() {
     assert!(served.host.devices().is_empty());
     assert_eq!(read::<16>(&mut client, BAR0, 0x101), [0xff; 16]);
     assert_eq!(read32(&mut client, CONFIG, 0), u32::MAX);
+    // But for the interrupt pin: QEMU complains at every reset of one that cannot be.
+    assert_eq!(read32(&mut client, CONFIG, 0x3c), 0xffff_00ff);
     write32(&mut client, BAR0, 0, 1);
     write32(&mut client, CONFIG, 4, 6);
     client.region_write_posted(BAR0, 0, &[1]).unwrap();

@@ -25,6 +25,10 @@ use super::{BarAccess, DmaBuffer, Error, Identity, Platform, Result, Width};
 /// How long a function has for its reset: PCI Express Base Specification 6.0, section 6.6.2.
 const FUNCTION_RESET_TIME: Duration = Duration::from_millis(100);
 
+/// How long to wait for an answer. Far beyond what a device takes, also one under memcheck on a busy
+/// machine: what is slow is not wrong.
+const REPLY_LIMIT: Duration = Duration::from_secs(60);
+
 /// A device reached over vfio-user.
 #[derive(Debug)]
 pub struct VfioUser {
@@ -50,7 +54,8 @@ impl VfioUser {
     /// # Errors
     /// When nobody answers or a message is refused.
     pub fn connect(socket: &Path) -> Result<Self> {
-        let mut client = Client::connect(socket, ClientOptions::default())
+        let options = ClientOptions::default().with_reply_timeout(Some(REPLY_LIMIT));
+        let mut client = Client::connect(socket, options)
             .map_err(|error| Error::Client(format!("{}: {error}", socket.display())))?;
         let mut sizes = [0; BARS];
         let mut mapped: [Vec<Area>; BARS] = Default::default();

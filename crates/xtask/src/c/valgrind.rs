@@ -30,9 +30,11 @@ const DEBUG_FILES: &str = "usr/lib/debug/.build-id";
 pub(crate) const FOUND: i32 = 99;
 
 /// What is an error: of leaks the definite and the indirect ones only, since Rust's thread-local
-/// storage shows as possibly lost.
-const OPTIONS: [&str; 7] = [
+/// storage shows as possibly lost. Threads take turns in order: without that, a thread that computes all the
+/// time keeps another from answering a client for many seconds.
+const OPTIONS: [&str; 8] = [
     "--quiet",
+    "--fair-sched=yes",
     "--leak-check=full",
     "--show-leak-kinds=definite,indirect",
     "--errors-for-leak-kinds=definite,indirect",
