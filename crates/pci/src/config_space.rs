@@ -51,6 +51,17 @@ impl ConfigSpace {
     /// The effects are for the owner to act on. Nothing is reset yet when
     /// [`Effects::FUNCTION_LEVEL_RESET`] is among them.
     pub fn write(&mut self, offset: u16, data: &[u8]) -> Effects {
+        self.write_bits(offset, data, |_| u32::MAX)
+    }
+
+    /// As [`write`](Self::write), but only the bits that `mask` has ones for, by the offset of the
+    /// aligned word.
+    pub(crate) fn write_bits(
+        &mut self,
+        offset: u16,
+        data: &[u8],
+        mask: impl Fn(u16) -> u32,
+    ) -> Effects {
         let mut effects = Effects::empty();
         let mut at = offset;
         let mut rest = data;
@@ -62,7 +73,8 @@ impl ConfigSpace {
             bytes[lane..lane + length].copy_from_slice(chunk);
             enable[lane..lane + length].fill(0xff);
             let word = at & !3;
-            effects |= self.write_word(word, u32::from_le_bytes(enable), u32::from_le_bytes(bytes));
+            let enable = u32::from_le_bytes(enable) & mask(word);
+            effects |= self.write_word(word, enable, u32::from_le_bytes(bytes));
             at = word + 4;
             rest = tail;
         }

@@ -61,6 +61,7 @@ mod registers;
 mod routing_id;
 pub mod spec;
 mod sriov_control;
+mod vf_config;
 mod vf_routing;
 
 pub use bar::{Bar, BarKind};

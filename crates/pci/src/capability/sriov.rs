@@ -20,6 +20,42 @@ use crate::vf_routing::VfRouting;
 ///   one write to the control register that clears VF Enable cannot change ARI Capable Hierarchy.
 /// - VF Enable stays clear while NumVFs is 0 or above TotalVFs.
 /// - System Page Size keeps its value when it is written other than with one supported size.
+///
+/// ```
+/// use hdv_pci::{
+///     Ari, Bar, BarIndex, ClassCode, ConfigSpace, Effects, Identity, PciExpress, Port, RoutingId,
+///     Sriov, VfRouting,
+/// };
+///
+/// # let identity = Identity {
+/// #     vendor_id: 0x4f48,
+/// #     device_id: 0x0001,
+/// #     revision_id: 1,
+/// #     class: ClassCode::from_u24(0x11_8000),
+/// #     subsystem_vendor_id: 0x4f48,
+/// #     subsystem_id: 0x0001,
+/// # };
+/// // A PF at 05:00.0 under a port that forwards ARI and captures one more bus.
+/// let port = Port::new(5, 6)?.ari_forwarding(true);
+/// let pf = RoutingId::new(port.secondary(), 0, 0)?;
+/// let routing = VfRouting::packed(pf, 300, true);
+/// assert_eq!(routing.capacity(pf, true, port), 511);
+///
+/// let mut config = ConfigSpace::builder(identity)
+///     .capability(PciExpress::endpoint())
+///     .extended_capability(Ari::new(0))
+///     .extended_capability(
+///         Sriov::new(300, 0x0002, routing).bar(BarIndex::BAR0, Bar::memory64(0x4000)),
+///     )
+///     .build()?;
+/// assert_eq!(config.enable_vfs(300)?, Effects::SRIOV);
+///
+/// let view = config.sriov().expect("declared above");
+/// assert_eq!(view.active_vfs(), 300);
+/// let last = view.routing.routing_id(pf, 299);
+/// assert_eq!(last.map(|id| id.to_string()).as_deref(), Some("06:05.4"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sriov {
     total_vfs: u16,

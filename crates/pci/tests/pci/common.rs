@@ -48,6 +48,17 @@ pub(crate) fn dump(config: &ConfigSpace) -> Vec<u8> {
     bytes
 }
 
+/// The first byte that differs: offset, left, right.
+#[must_use]
+pub(crate) fn difference(left: &[u8], right: &[u8]) -> Option<(usize, u8, u8)> {
+    assert_eq!(left.len(), right.len());
+    let at = left
+        .iter()
+        .zip(right)
+        .position(|(left, right)| left != right)?;
+    Some((at, left[at], right[at]))
+}
+
 /// Walks the capability list as a driver does; offsets and identifiers.
 #[must_use]
 pub(crate) fn capabilities(config: &ConfigSpace) -> Vec<(u16, u8)> {

@@ -11,3 +11,4 @@ mod refused;
 mod routing;
 mod sriov;
 mod sriov_model;
+mod vf_config;

@@ -13,7 +13,7 @@ use hdv_pci::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::common::{IDENTITY, dump};
+use crate::common::{IDENTITY, difference, dump};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Access {
@@ -43,16 +43,6 @@ const ZERO: Bit = Bit {
 
 struct Model {
     bits: Vec<Bit>,
-}
-
-/// The first byte that differs: offset, left, right.
-fn difference(left: &[u8], right: &[u8]) -> Option<(usize, u8, u8)> {
-    assert_eq!(left.len(), right.len());
-    let at = left
-        .iter()
-        .zip(right)
-        .position(|(left, right)| left != right)?;
-    Some((at, left[at], right[at]))
 }
 
 /// Offset and size of the registers: value after reset, writable bits, write-one-to-clear bits.
