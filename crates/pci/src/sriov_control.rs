@@ -4,7 +4,7 @@
 use crate::capability::SriovView;
 use crate::config_space::ConfigSpace;
 use crate::effects::Effects;
-use crate::spec::sriov::{CONTROL, NUM_VFS, SriovControl};
+use crate::spec::sriov::{CONTROL, LENGTH, NUM_VFS, SriovControl};
 
 /// VFs that cannot be enabled or disabled. Parameters are checked before state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,17 @@ impl ConfigSpace {
         }
         let effects = self.set_vf_enable(base, false);
         Ok(effects | self.write(base + NUM_VFS, &[0; 2]))
+    }
+
+    /// Software that may not control SR-IOV writes `data` at `offset`: as
+    /// [`write`](ConfigSpace::write), but the SR-IOV capability stays as it is. Resets that
+    /// software can ask for still disable VFs.
+    pub fn write_without_sriov(&mut self, offset: u16, data: &[u8]) -> Effects {
+        let base = self.places.sriov;
+        self.write_bits(offset, data, |word| match base {
+            Some(base) if (base..base + LENGTH).contains(&word) => 0,
+            _ => u32::MAX,
+        })
     }
 
     fn sriov_at(&self) -> Result<(u16, SriovView), SriovError> {

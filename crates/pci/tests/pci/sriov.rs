@@ -167,6 +167,43 @@ fn the_interface_checks_parameters_before_state() {
 }
 
 #[test]
+fn writes_can_be_kept_from_sriov_alone() {
+    let describe = || {
+        ConfigSpace::builder(IDENTITY)
+            .bar(BAR0, Bar::memory32(4096))
+            .registers(0x144, [0; 4], [0xff; 4])
+            .extended_capability(Sriov::new(4, 1, ROUTING).bar(BAR0, Bar::memory32(4096)))
+            .build()
+            .unwrap()
+    };
+    let mut config = describe();
+    for enabled in [false, true] {
+        if enabled {
+            let _ = config.enable_vfs(3).unwrap();
+            let _ = write_u32(&mut config, 0x124, 0x1234_5000);
+        }
+        let before = config.sriov();
+        for data in [0, 1, 2, 0x55, 0xff] {
+            for offset in 0x100..0x140 {
+                let effects = config.write_without_sriov(offset, &[data]);
+                assert_eq!(effects, Effects::empty(), "{offset:#x}");
+            }
+            let effects = config.write_without_sriov(0xfe, &[data; 0x42]);
+            assert_eq!(effects, Effects::empty());
+        }
+        assert_eq!(config.sriov(), before);
+    }
+    // Everything else is written.
+    let mut other = describe();
+    for (offset, length) in [(0, 0x40), (0x13e, 8)] {
+        let data = vec![0xff; length];
+        let effects = config.write_without_sriov(offset, &data);
+        assert_eq!(effects, other.write(offset, &data));
+        assert_ne!(effects, Effects::empty());
+    }
+}
+
+#[test]
 fn vf_bars_are_an_array_of_whole_pages() {
     let sriov = Sriov::new(4, 1, ROUTING)
         .bar(BAR0, Bar::memory64(1 << 13).prefetchable())
