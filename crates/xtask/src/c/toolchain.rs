@@ -161,7 +161,9 @@ impl Toolchain {
             .args(&build.sources)
             .args(["-x", "none"])
             .args(libraries);
-        let mut rpath = OsString::from("-Wl,-rpath,");
+        // The old kind of run path goes before LD_LIBRARY_PATH, in which cargo puts the directories
+        // of its own builds of the library.
+        let mut rpath = OsString::from("-Wl,--disable-new-dtags,-rpath,");
         rpath.push(prefix.join("lib"));
         command.arg(rpath);
         said(command).map(drop)
