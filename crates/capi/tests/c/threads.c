@@ -299,7 +299,11 @@ CHECK(hdv_teardown_device_host_in_a_forked_child)
         device_reset(&other);
         int good = HdvTeardownDeviceHost(host) == E_HANDLE && device.calls[CALL_TEARDOWN] == 0
             && device_create_as(host, &other, &instance) == E_HANDLE && other.handle == NULL;
-        _exit(good ? 0 : 1);
+        /* Another program tells: at its own end memcheck would call lost what only threads of the
+         * parent, which are not here, know of. */
+        const char* answer = good ? "true" : "false";
+        execlp(answer, answer, (char*)NULL);
+        _exit(127);
     }
     EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
     device_reset(&other);
