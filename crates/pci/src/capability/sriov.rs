@@ -1,7 +1,7 @@
 //! The SR-IOV extended capability (PCI Express Base Specification 9.3.3): what a PF declares and
 //! what software's writes do. What the registers say is in `sriov_view`.
 
-use super::sriov_view::SriovView;
+use super::sriov_view::{SriovView, halves, vf_bar};
 use super::{BarPlan, CapabilityRegisters, Change, ExtendedCapability, Window};
 use crate::bar::{Bar, BarKind, arrange};
 use crate::bar_index::{BAR_COUNT, BarIndex};
@@ -154,11 +154,6 @@ impl Sriov {
     }
 }
 
-/// Offset of a VF BAR in the capability.
-pub(crate) fn vf_bar(index: BarIndex) -> u16 {
-    sriov::VF_BAR0 + index.offset() - header::BAR0
-}
-
 const VF_ENABLE: u32 = SriovControl::VF_ENABLE.bits() as u32;
 const ARI: u32 = SriovControl::ARI_CAPABLE_HIERARCHY.bits() as u32;
 const NUM_VFS: u32 = u16::MAX as u32;
@@ -230,12 +225,6 @@ fn clear_low_bits(window: &mut Window<'_>) {
             window.set_u32(vf_bar(next), high, 0);
         }
     }
-}
-
-/// The low and the high half.
-#[expect(clippy::cast_possible_truncation, reason = "halves are what is wanted")]
-pub(crate) fn halves(value: u64) -> [u32; 2] {
-    [value as u32, (value >> 32) as u32]
 }
 
 impl CapabilityRegisters for Sriov {

@@ -1,7 +1,6 @@
 //! What the registers of an SR-IOV extended capability say (PCI Express Base Specification 9.3.3).
 
 use super::Window;
-use super::sriov::{halves, vf_bar};
 use crate::bar::{Bar, BarKind};
 use crate::bar_index::{BAR_COUNT, BarIndex};
 use crate::registers::Registers;
@@ -182,4 +181,15 @@ fn read_bars(registers: &Registers, base: u16, page: u64) -> [Option<VfBar>; BAR
 /// The number of the lowest bit that is set.
 fn lowest_bit(value: u64) -> Option<u32> {
     (value != 0).then(|| value.trailing_zeros())
+}
+
+/// Offset of a VF BAR in the capability.
+pub(super) fn vf_bar(index: BarIndex) -> u16 {
+    sriov::VF_BAR0 + index.offset() - header::BAR0
+}
+
+/// The low and the high half.
+#[expect(clippy::cast_possible_truncation, reason = "halves are what is wanted")]
+pub(super) fn halves(value: u64) -> [u32; 2] {
+    [value as u32, (value >> 32) as u32]
 }
