@@ -1,8 +1,12 @@
 //! [`Function`], the trait under every view of a device: what a VMM sees at one bus, device and
 //! function number. Transports know nothing else of a device.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use hdv_pci::{BarIndex, Identity};
 
+use crate::carrier::FunctionCarrier;
 use crate::device::DeviceError;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
@@ -18,11 +22,21 @@ pub enum ResetScope {
     Function,
 }
 
+/// What a write to config space did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigWrite {
+    /// It wrote registers, or nothing.
+    Registers,
+    /// It reset the function: function level reset (6.6.2), or from D3hot to D0 without No Soft Reset
+    /// (7.5.2.2).
+    Reset,
+}
+
 /// One PCI function.
 ///
 /// Calls never overlap. Offsets and lengths have been checked: an access lies in the BAR or
 /// in the 4096 bytes of config space.
-pub trait Function: Send {
+pub trait Function: Any + Send {
     /// Who it is. Fixed from power-on.
     fn identity(&self) -> Identity;
 
@@ -62,7 +76,21 @@ pub trait Function: Send {
     fn config_read(&mut self, offset: u16, data: &mut [u8]);
 
     /// Writes config space.
-    fn config_write(&mut self, offset: u16, data: &[u8]);
+    fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigWrite;
+
+    /// Reads the config space of a VF as software on the bus and the interface to its PF do: the registers
+    /// of [`config_read`](Self::config_read), which shows a VM a complete function, with what the SR-IOV
+    /// rules take away (9.3.4): vendor and device id read all ones; BARs, I/O and Memory Space Enable 0.
+    fn config_read_as_vf(&mut self, offset: u16, data: &mut [u8]);
+
+    /// Writes the config space of a VF; what a VF does not have stays as it is.
+    fn config_write_as_vf(&mut self, offset: u16, data: &[u8]) -> ConfigWrite;
+
+    /// Tells a function that brings further ones (a PF its VFs) where they go. At most once, before
+    /// [`power_on`](Self::power_on).
+    fn carried_by(&mut self, carrier: Arc<dyn FunctionCarrier>) {
+        let _ = carrier;
+    }
 
     /// Reads a BAR; any length and alignment.
     fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]);

@@ -46,6 +46,7 @@ mod access;
 pub mod book;
 mod callbacks;
 mod calls;
+mod carrier;
 mod device;
 mod error;
 mod event;
@@ -63,9 +64,10 @@ mod vfio_user;
 
 pub use access::BarAccess;
 pub use callbacks::{Details, DeviceCallbacks, PnpId, callback_function};
+pub use carrier::{BroughtFunction, FunctionCarrier};
 pub use device::{DeviceContext, DeviceError, PciDevice};
 pub use error::{DeviceId, HostError};
-pub use function::{Function, ResetScope};
+pub use function::{ConfigWrite, Function, ResetScope};
 /// Why a socket cannot be had.
 pub use hdv_control::BindError;
 /// All that a config space can be declared with, the facts of the standard included.

@@ -8,7 +8,7 @@ use hdv_pci::{BarIndex, BarOffset, ConfigSpace, Effects, Identity, MsixTable};
 use crate::access::{self, BarAccess};
 use crate::device::{DeviceContext, DeviceError, PciDevice};
 use crate::error::HostError;
-use crate::function::{Function, ResetScope};
+use crate::function::{ConfigWrite, Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
@@ -131,6 +131,33 @@ impl PciFunction {
         self.device.write(access, access::value_of(data));
     }
 
+    /// Lets the MSI capability show what is pending.
+    fn show_pending(&mut self) {
+        if self.config.msi().is_some() {
+            let pending = self.interrupts.pending(InterruptKind::Msi, 0);
+            // At most 32 vectors, so the upper half is empty.
+            self.config
+                .set_msi_pending(u32::try_from(pending).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn act_on(&mut self, effects: Effects) -> ConfigWrite {
+        if effects.contains(Effects::FUNCTION_LEVEL_RESET) {
+            self.reset_registers(ConfigSpace::function_level_reset);
+            self.reset_device();
+            return ConfigWrite::Reset;
+        }
+        if effects.contains(Effects::MSI) {
+            self.follow_msi();
+        }
+        if effects.contains(Effects::MSIX)
+            && let Some(msix) = self.config.msix()
+        {
+            self.interrupts.mask_function(msix.function_masked);
+        }
+        ConfigWrite::Registers
+    }
+
     fn follow_msi(&self) {
         if let Some(msi) = self.config.msi() {
             for vector in 0..self.interrupts.vectors(InterruptKind::Msi) {
@@ -243,30 +270,23 @@ impl Function for PciFunction {
     }
 
     fn config_read(&mut self, offset: u16, data: &mut [u8]) {
-        if self.config.msi().is_some() {
-            let pending = self.interrupts.pending(InterruptKind::Msi, 0);
-            // At most 32 vectors, so the upper half is empty.
-            self.config
-                .set_msi_pending(u32::try_from(pending).unwrap_or(u32::MAX));
-        }
+        self.show_pending();
         self.config.read(offset, data);
     }
 
-    fn config_write(&mut self, offset: u16, data: &[u8]) {
+    fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
         let effects = self.config.write(offset, data);
-        if effects.contains(Effects::FUNCTION_LEVEL_RESET) {
-            self.reset_registers(ConfigSpace::function_level_reset);
-            self.reset_device();
-            return;
-        }
-        if effects.contains(Effects::MSI) {
-            self.follow_msi();
-        }
-        if effects.contains(Effects::MSIX)
-            && let Some(msix) = self.config.msix()
-        {
-            self.interrupts.mask_function(msix.function_masked);
-        }
+        self.act_on(effects)
+    }
+
+    fn config_read_as_vf(&mut self, offset: u16, data: &mut [u8]) {
+        self.show_pending();
+        self.config.read_as_vf(offset, data);
+    }
+
+    fn config_write_as_vf(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
+        let effects = self.config.write_as_vf(offset, data);
+        self.act_on(effects)
     }
 
     fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]) {

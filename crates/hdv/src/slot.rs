@@ -4,6 +4,7 @@
 //! `stop` alternate, `teardown` comes exactly once, and a device that panicked or was removed
 //! leaves a stub: reads are all ones, writes are dropped.
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -15,8 +16,9 @@ use hdv_pci::{BarIndex, Identity};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::access::{self, BarAccess};
-use crate::calls::{Call, HostToken};
+use crate::calls::{self, Call, HostToken};
 use crate::device::DeviceError;
+use crate::error::HostError;
 use crate::function::{Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
@@ -243,7 +245,7 @@ impl Slot {
         if self.state() != DeviceState::Stopped || self.memory.is_lost() {
             return Ok(());
         }
-        match self.call(&mut function, "start", |function| function.start()) {
+        match self.call(&mut function, "start", Function::start) {
             Some(Ok(())) => {
                 self.set_state(DeviceState::Started);
                 Ok(())
@@ -261,7 +263,7 @@ impl Slot {
     fn stop_locked(&self, function: &mut Option<Box<dyn Function>>) {
         if self.state() == DeviceState::Started {
             self.set_state(DeviceState::Stopped);
-            self.call(function, "stop", |function| function.stop());
+            self.call(function, "stop", Function::stop);
         }
     }
 
@@ -314,6 +316,17 @@ impl Slot {
         });
     }
 
+    /// Calls into the function as an `F`, as one of its calls; `None` if it is none, failed or is gone.
+    pub(crate) fn with<F: Function, R>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&mut F) -> R,
+    ) -> Option<R> {
+        self.call(&mut self.lock(), what, |function| {
+            (function as &mut dyn Any).downcast_mut().map(call)
+        })?
+    }
+
     pub(crate) fn config_read(&self, offset: u16, data: &mut [u8]) {
         let done = self.access("a config space read", |function| {
             function.config_read(offset, data);
@@ -321,6 +334,30 @@ impl Slot {
         if done.is_none() {
             read_nobody(offset, data);
         }
+    }
+
+    pub(crate) fn config_read_as_vf(&self, offset: u16, data: &mut [u8]) {
+        let done = self.access("a config space read of a VF", |function| {
+            function.config_read_as_vf(offset, data);
+        });
+        if done.is_none() {
+            data.fill(0xff);
+        }
+    }
+
+    pub(crate) fn config_write_as_vf(&self, offset: u16, data: &[u8]) {
+        self.access("a config space write of a VF", |function| {
+            function.config_write_as_vf(offset, data);
+        });
+    }
+
+    /// # Errors
+    /// This thread is inside a call into a device of the host, which what follows would wait for.
+    pub(crate) fn check_outside(&self) -> Result<(), HostError> {
+        if calls::inside(self.host) {
+            return Err(HostError::InsideCall);
+        }
+        Ok(())
     }
 
     pub(crate) fn config_write(&self, offset: u16, data: &[u8]) {

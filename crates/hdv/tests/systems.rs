@@ -47,7 +47,7 @@ fn an_instance_is_served_under_its_id() {
     let instance = create(&host, 1, device);
     assert_eq!(instance.state(), DeviceState::PoweredOff);
     assert_eq!(record.calls(), [Call::ConfigSpace]);
-    assert!(!system.socket(instance.ids().instance_id).exists());
+    assert!(!system.socket(instance.ids().unwrap().instance_id).exists());
 
     host.announce(instance.id()).unwrap();
     assert_eq!(record.calls(), [Call::ConfigSpace, Call::Initialize]);
@@ -59,8 +59,11 @@ fn an_instance_is_served_under_its_id() {
     assert_eq!(read32(&mut client, CONFIG, 0), 0x7ffe_4f48);
     assert!(instance.has_client());
     let status = &host.devices()[0];
-    assert_eq!(status.instance_id, Some(instance.ids().instance_id));
-    assert_eq!(status.class_id, Some(instance.ids().class_id));
+    assert_eq!(
+        status.instance_id,
+        Some(instance.ids().unwrap().instance_id)
+    );
+    assert_eq!(status.class_id, Some(instance.ids().unwrap().class_id));
 
     host.remove(instance.id()).unwrap();
     assert_eq!(instance.state(), DeviceState::Gone);
@@ -398,7 +401,7 @@ fn two_hosts_serve_eight_devices_at_once() {
         for instance in &instances {
             let system = &system;
             scope.spawn(move || {
-                let mut client = connect(&system.socket(instance.ids().instance_id));
+                let mut client = connect(&system.socket(instance.ids().unwrap().instance_id));
                 for value in 0..500 {
                     write32(&mut client, BAR0, 0x10, value);
                     assert_eq!(read32(&mut client, BAR0, 0x10), value);

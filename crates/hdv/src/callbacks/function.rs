@@ -9,7 +9,7 @@ use super::msix::MsixTable;
 use super::{DeviceCallbacks, PnpId, bars, invalid};
 use crate::access::{self, BarAccess};
 use crate::device::DeviceError;
-use crate::function::{Function, ResetScope};
+use crate::function::{ConfigWrite, Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
@@ -258,8 +258,17 @@ impl Function for CallbackFunction {
         self.read_config(offset, data);
     }
 
-    fn config_write(&mut self, offset: u16, data: &[u8]) {
+    fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
         self.write_config(offset, data);
+        ConfigWrite::Registers
+    }
+
+    fn config_read_as_vf(&mut self, offset: u16, data: &mut [u8]) {
+        self.read_config(offset, data);
+    }
+
+    fn config_write_as_vf(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
+        self.config_write(offset, data)
     }
 
     fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]) {

@@ -8,7 +8,7 @@ use super::{Shared, status};
 use crate::error::HostError;
 
 /// Opens the control socket, with the commands of this crate.
-pub(super) fn start(shared: &Arc<Shared>) -> Result<ControlServer, HostError> {
+pub(super) fn start(shared: &Arc<Shared>) -> Result<(ControlServer, Registry), HostError> {
     fn failed(error: impl std::error::Error + Send + Sync + 'static) -> HostError {
         HostError::Control(Box::new(error))
     }
@@ -26,5 +26,6 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<ControlServer, HostError> {
         })
         .map_err(failed)?;
     let directory = RuntimeDirectory::locate().map_err(failed)?;
-    ControlServer::start(&directory, registry).map_err(failed)
+    let server = ControlServer::start(&directory, registry.clone()).map_err(failed)?;
+    Ok((server, registry))
 }

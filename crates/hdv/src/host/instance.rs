@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::error::DeviceId;
+use crate::error::{DeviceId, HostError};
+use crate::function::Function;
 use crate::interrupts::Interrupts;
 use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
@@ -15,7 +16,7 @@ use crate::system::DeviceIds;
 #[derive(Clone)]
 pub struct DeviceInstance {
     pub(super) id: DeviceId,
-    pub(super) ids: DeviceIds,
+    pub(super) ids: Option<DeviceIds>,
     pub(super) slot: Arc<Slot>,
 }
 
@@ -26,10 +27,54 @@ impl DeviceInstance {
         self.id
     }
 
-    /// Its class and instance ids.
+    /// Its class and instance ids; `None` for a device that is served on a socket of its own choice, and
+    /// for a function that another one brought.
     #[must_use]
-    pub fn ids(&self) -> DeviceIds {
+    pub fn ids(&self) -> Option<DeviceIds> {
         self.ids
+    }
+
+    /// Calls into the function as an `F`, as one of its calls: it waits for the one that is under way and keeps the
+    /// next one waiting; `what` names it in the log. `None` if the function is no `F`, failed or is gone.
+    ///
+    /// # Errors
+    /// [`HostError::InsideCall`]: this thread is inside a call into a device of its host.
+    pub fn with<F: Function, R>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&mut F) -> R,
+    ) -> Result<Option<R>, HostError> {
+        self.slot.check_outside()?;
+        Ok(self.slot.with(what, call))
+    }
+
+    /// Powers the device on if it is not yet; its configuration has no strings then.
+    ///
+    /// # Errors
+    /// The device's own, now or when it was tried before; [`HostError::InsideCall`].
+    pub fn power_on(&self) -> Result<(), HostError> {
+        self.slot.check_outside()?;
+        Ok(self.slot.power_on(&[])?)
+    }
+
+    /// Reads the raw config space of a VF ([`Function::config_read_as_vf`]); all ones once it is gone.
+    ///
+    /// # Errors
+    /// [`HostError::InsideCall`].
+    pub fn config_read_as_vf(&self, offset: u16, data: &mut [u8]) -> Result<(), HostError> {
+        self.slot.check_outside()?;
+        self.slot.config_read_as_vf(offset, data);
+        Ok(())
+    }
+
+    /// Writes the raw config space of a VF ([`Function::config_write_as_vf`]); dropped once it is gone.
+    ///
+    /// # Errors
+    /// [`HostError::InsideCall`].
+    pub fn config_write_as_vf(&self, offset: u16, data: &[u8]) -> Result<(), HostError> {
+        self.slot.check_outside()?;
+        self.slot.config_write_as_vf(offset, data);
+        Ok(())
     }
 
     /// Where it is in its life.

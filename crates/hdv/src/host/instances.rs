@@ -44,6 +44,10 @@ impl Instances {
         self.entries.iter().map(|entry| entry.instance.id)
     }
 
+    pub(super) fn get(&mut self, id: DeviceId) -> Option<DeviceInstance> {
+        Some(self.entry(id)?.instance.clone())
+    }
+
     /// Takes an instance out, so that nobody else does.
     pub(super) fn take(&mut self, id: DeviceId) -> Option<DeviceInstance> {
         let index = self
@@ -108,17 +112,19 @@ impl DeviceHost {
         let slot = Arc::new(Slot::new(&name, self.shared.token, function)?);
         let instance = DeviceInstance {
             id: self.next_id(),
-            ids,
+            ids: Some(ids),
             slot,
         };
         let mut instances = self.shared.instances();
         if instances.closed {
             return Err(HostError::Closed);
         }
-        let taken = instances
-            .entries
-            .iter()
-            .any(|other| other.instance.ids.instance_id == ids.instance_id);
+        let taken = instances.entries.iter().any(|other| {
+            other
+                .instance
+                .ids
+                .is_some_and(|other| other.instance_id == ids.instance_id)
+        });
         if taken {
             return Err(HostError::InstanceExists(ids.instance_id));
         }
@@ -152,10 +158,10 @@ impl DeviceHost {
                 }
             }
         };
-        let served = system.place(&instance.ids).and_then(|place| {
+        let served = instance.ids.map_or(Ok(()), |ids| {
+            let place = system.place(&ids)?;
             let slot = Arc::clone(&instance.slot);
-            let ids = Some(instance.ids);
-            self.serve_slot(&place.socket, id, ids, slot, &place.configuration)
+            self.serve_slot(&place.socket, id, Some(ids), slot, &place.configuration)
         });
         if served.is_err() {
             self.shared.instances().take(id);

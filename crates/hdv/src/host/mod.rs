@@ -6,6 +6,7 @@
 mod acceptor;
 mod control;
 mod endpoint;
+mod extensions;
 mod instance;
 mod instances;
 mod options;
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use hdv_control::{ControlServer, SocketClaim};
+use hdv_control::{ControlServer, Registry, SocketClaim};
 
 use crate::calls::{self, HostToken};
 use crate::device::PciDevice;
@@ -30,6 +31,7 @@ use crate::system::DeviceIds;
 
 use acceptor::Wake;
 use endpoint::Endpoint;
+use extensions::Extensions;
 pub use instance::DeviceInstance;
 use instances::Instances;
 pub use options::HostOptions;
@@ -70,6 +72,8 @@ pub struct DeviceHost {
     shared: Arc<Shared>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
     control: Option<ControlServer>,
+    commands: Option<Registry>,
+    extensions: Extensions,
 }
 
 impl DeviceHost {
@@ -88,10 +92,11 @@ impl DeviceHost {
             wake,
             next_id: AtomicU64::new(1),
         });
-        let control = if control {
-            Some(control::start(&shared)?)
+        let (control, commands) = if control {
+            let (server, registry) = control::start(&shared)?;
+            (Some(server), Some(registry))
         } else {
-            None
+            (None, None)
         };
         let acceptor = acceptor::start(Arc::clone(&shared))
             .map_err(|e| HostError::system("starting the accepting thread", e))?;
@@ -99,6 +104,8 @@ impl DeviceHost {
             shared,
             acceptor: Mutex::new(Some(acceptor)),
             control,
+            commands,
+            extensions: Extensions::default(),
         })
     }
 
@@ -241,6 +248,34 @@ impl DeviceHost {
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// A device that is served, or an instance that is not yet.
+    #[must_use]
+    pub fn instance(&self, id: DeviceId) -> Option<DeviceInstance> {
+        let endpoint = {
+            let endpoints = self.shared.endpoints();
+            endpoints.iter().find(|one| one.id() == id).cloned()
+        };
+        match endpoint {
+            Some(endpoint) => Some(DeviceInstance {
+                id,
+                ids: endpoint.ids(),
+                slot: Arc::clone(endpoint.slot()),
+            }),
+            None => self.shared.instances().get(id),
+        }
+    }
+
+    /// The commands that the host answers on its control socket, to add to; `None` without one.
+    #[must_use]
+    pub fn control_commands(&self) -> Option<&Registry> {
+        self.commands.as_ref()
+    }
+
+    /// What a crate above keeps with this host, one of each type: made at the first call, dropped with the host.
+    pub fn extension<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.extensions.get_or_make(make)
     }
 
     /// The devices that are served, their state and who is connected.
