@@ -15,13 +15,15 @@ pub mod control;
 mod emulated;
 mod error;
 mod interface;
+mod registers;
 mod sysfs;
 
 pub use address::{AddressError, PciAddress};
 pub use emulated::{
-    EmulatedPf, PfOptions, PhysicalFunction, Placement, PlacementError, VirtualFunction,
+    EmulatedPf, PfError, PfOptions, PhysicalFunction, Placement, PlacementError, VirtualFunction,
     VirtualFunctionLayout, VirtualFunctionSource, VirtualFunctions,
 };
 pub use error::{NtStatus, VirtualizationError};
 pub use interface::{EnableVirtualization, Location, PciVirtualization};
-pub use sysfs::SysfsPf;
+pub use registers::SriovRegisters;
+pub use sysfs::{SysfsPf, SysfsPfStatus, SysfsVfStatus};
