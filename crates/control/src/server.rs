@@ -96,32 +96,52 @@ impl ControlServer {
         claim.path().to_owned()
     }
 
-    /// Notes that this process has claimed `socket` ([`SocketClaim`]), so that the next
-    /// OpenHDV process removes it should this one be killed.
+    /// Notes that this process has, or is about to have, claimed `sockets` ([`SocketClaim`]), so that the
+    /// next OpenHDV process removes them should this one be killed. Many at once are one write. Gives back
+    /// those that had not been noted before.
     ///
     /// # Errors
     /// The note could not be written.
-    pub fn note_socket(&self, socket: &Path) -> io::Result<()> {
-        let socket = std::path::absolute(socket)?;
-        self.update(|sockets| sockets.insert(socket))
+    pub fn note_sockets<P: AsRef<Path>>(
+        &self,
+        sockets: impl IntoIterator<Item = P>,
+    ) -> io::Result<Vec<PathBuf>> {
+        self.update(sockets, BTreeSet::insert)
     }
 
-    /// Takes back [`Self::note_socket`].
+    /// Takes back [`Self::note_sockets`].
     ///
     /// # Errors
     /// The note could not be written.
-    pub fn forget_socket(&self, socket: &Path) -> io::Result<()> {
-        let socket = std::path::absolute(socket)?;
-        self.update(|sockets| sockets.remove(&socket))
+    pub fn forget_sockets<P: AsRef<Path>>(
+        &self,
+        sockets: impl IntoIterator<Item = P>,
+    ) -> io::Result<()> {
+        self.update(sockets, |noted, socket| noted.remove(&socket))
+            .map(drop)
     }
 
-    fn update(&self, change: impl FnOnce(&mut BTreeSet<PathBuf>) -> bool) -> io::Result<()> {
-        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        if !change(&mut sockets) {
-            return Ok(());
+    /// Gives back those of `sockets` that `change` changed something for.
+    fn update<P: AsRef<Path>>(
+        &self,
+        sockets: impl IntoIterator<Item = P>,
+        mut change: impl FnMut(&mut BTreeSet<PathBuf>, PathBuf) -> bool,
+    ) -> io::Result<Vec<PathBuf>> {
+        let mut noted = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = Vec::new();
+        let mut next = noted.clone();
+        for socket in sockets {
+            let socket = std::path::absolute(socket)?;
+            if change(&mut next, socket.clone()) {
+                changed.push(socket);
+            }
         }
-        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
-        claim.set_sockets(sockets.iter().cloned().collect())
+        if !changed.is_empty() {
+            let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+            claim.set_sockets(next.iter().cloned().collect())?;
+            *noted = next;
+        }
+        Ok(changed)
     }
 }
 

@@ -44,7 +44,7 @@ fn child_process() {
             let server = ControlServer::start(&directory, Registry::new()).unwrap();
             let device = path.with_file_name("device.sock");
             let _claim = SocketClaim::bind(&device).unwrap();
-            server.note_socket(&device).unwrap();
+            server.note_sockets([&device]).unwrap();
             wait();
         }
         _ => panic!("no such role: {role}"),

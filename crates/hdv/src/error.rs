@@ -64,6 +64,17 @@ pub enum HostError {
     /// A host attaches to one system, once.
     #[error("the device host is attached to a system already")]
     AlreadyAttached,
+    /// A function brings others, whose sockets lie beside its own, and has none.
+    #[error("device {0} is not served, so what it brings has no place: serve it first")]
+    NotServed(DeviceId),
+    /// What a function brings cannot be carried.
+    #[error("VF {vf}: {source}")]
+    Brought {
+        /// Its number among those that the function brings, from 0.
+        vf: u16,
+        /// Why.
+        source: Box<HostError>,
+    },
     /// The host has been shut down.
     #[error("the device host has been torn down")]
     Closed,
@@ -80,6 +91,13 @@ impl HostError {
         Self::System {
             what,
             source: source.into(),
+        }
+    }
+
+    pub(crate) fn brought(vf: u16, error: impl Into<Self>) -> Self {
+        Self::Brought {
+            vf,
+            source: Box::new(error.into()),
         }
     }
 }

@@ -43,6 +43,7 @@
 //! Section numbers are those of the PCI Express Base Specification, revision 5.0.
 
 mod access;
+mod bench_carrier;
 pub mod book;
 mod callbacks;
 mod calls;
@@ -77,7 +78,7 @@ pub use hdv_pci::{
     DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
     VendorSpecific,
 };
-pub use host::{ClientStatus, DeviceHost, DeviceInstance, DeviceStatus, HostOptions};
+pub use host::{BroughtBy, ClientStatus, DeviceHost, DeviceInstance, DeviceStatus, HostOptions};
 pub use interrupts::{Delivery, InterruptKind, Interrupts};
 pub use memory::{Aperture, GuestMemory, MAX_REGIONS, MemoryError};
 pub use mmio::{AccessSize, Doorbell, Mmio, MmioError, Section, SectionFlags};

@@ -7,8 +7,9 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdv_pci::spec::header::INTERRUPT_PIN;
@@ -17,6 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::access::{self, BarAccess};
 use crate::calls::{self, Call, HostToken};
+use crate::carrier::FunctionCarrier;
 use crate::device::DeviceError;
 use crate::error::HostError;
 use crate::function::{Function, ResetScope};
@@ -65,6 +67,10 @@ pub(crate) struct Slot {
     host: HostToken,
     /// Known from power-on.
     description: OnceLock<Description>,
+    /// Why it could not be powered on.
+    refusal: OnceLock<DeviceError>,
+    /// Where clients find it, once they do.
+    socket: OnceLock<Arc<Path>>,
     memory: GuestMemory,
     interrupts: Interrupts,
     mmio: Mmio,
@@ -76,16 +82,20 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Takes a function that has not been powered on.
+    /// Takes a function that has not been powered on, and tells it who carries what it brings.
     ///
     /// # Errors
     /// It panicked; it has been torn down then.
     pub(crate) fn new(
         name: &str,
         host: HostToken,
-        function: Box<dyn Function>,
+        mut function: Box<dyn Function>,
+        carrier: Option<Arc<dyn FunctionCarrier>>,
     ) -> Result<Self, DeviceError> {
         let handles = caught(|| {
+            if let Some(carrier) = carrier {
+                function.carried_by(carrier);
+            }
             (
                 function.memory().clone(),
                 function.interrupts().clone(),
@@ -95,13 +105,15 @@ impl Slot {
         let Some((memory, interrupts, mmio)) = handles else {
             end(name, host, function);
             return Err(DeviceError::new(
-                "the device panicked when it was asked for its handles",
+                "the device panicked before it was powered on, when it was given to its host",
             ));
         };
         Ok(Self {
             name: name.to_owned(),
             host,
             description: OnceLock::new(),
+            refusal: OnceLock::new(),
+            socket: OnceLock::new(),
             memory,
             interrupts,
             mmio,
@@ -213,11 +225,27 @@ impl Slot {
         None
     }
 
-    /// Powers the function on.
+    /// It is served there from now on.
+    pub(crate) fn served_on(&self, socket: Arc<Path>) {
+        self.socket.get_or_init(|| socket);
+    }
+
+    /// Where clients find it, if they ever did.
+    pub(crate) fn socket(&self) -> Option<&Path> {
+        self.socket.get().map(|socket| &**socket)
+    }
+
+    /// Powers the function on, unless it was already. No error for one that is gone: its guest has a stub.
+    ///
+    /// # Errors
+    /// The device's own, again each time.
     pub(crate) fn power_on(&self, configuration: &[String]) -> Result<(), DeviceError> {
         let mut function = self.lock();
-        if self.state() != DeviceState::PoweredOff {
-            return Ok(());
+        match (self.state(), self.refusal.get()) {
+            (DeviceState::Gone, _) => return Ok(()),
+            (_, Some(refusal)) => return Err(refusal.clone()),
+            (DeviceState::PoweredOff, None) => {}
+            (_, None) => return Ok(()),
         }
         let result = self
             .call(&mut function, "initialize", |function| {
@@ -231,9 +259,12 @@ impl Slot {
             .map(|description| {
                 self.description.get_or_init(|| description);
             });
-        self.set_state(match result {
+        self.set_state(match &result {
             Ok(()) => DeviceState::Stopped,
-            Err(_) => DeviceState::Failed,
+            Err(error) => {
+                self.refusal.get_or_init(|| error.clone());
+                DeviceState::Failed
+            }
         });
         result
     }

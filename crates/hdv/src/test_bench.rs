@@ -2,6 +2,7 @@
 //! transport checks before a device sees it is not checked here.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hdv_pci::BarIndex;
@@ -10,10 +11,13 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::MemfdFlags;
 use vm_memory::{ByteValued, GuestAddress};
 
+use crate::bench_carrier::{BENCHED, BenchCarrier};
 use crate::calls::HostToken;
+use crate::carrier::FunctionCarrier;
 use crate::device::PciDevice;
 use crate::error::HostError;
 use crate::function::{Function, ResetScope};
+use crate::host::DeviceInstance;
 use crate::interrupts::InterruptKind;
 use crate::memory::GuestMemory;
 use crate::pci_function::PciFunction;
@@ -79,7 +83,9 @@ use crate::slot::Slot;
 /// ```
 #[derive(Debug)]
 pub struct TestBench {
-    slot: Slot,
+    slot: Arc<Slot>,
+    /// Of what its function brings; `None` on the bench of such a one.
+    carrier: Option<Arc<BenchCarrier>>,
     /// The driver's own view of guest memory, other mappings of the same files.
     memory: GuestMemory,
     vectors: Vec<OwnedFd>,
@@ -101,15 +107,59 @@ impl TestBench {
     /// # Errors
     /// The function's own.
     pub fn with_function(function: Box<dyn Function>) -> Result<Self, HostError> {
-        let slot = Slot::new("test bench", HostToken::new(), function)?;
-        slot.power_on(&[])?;
-        slot.client_came();
-        slot.start()?;
-        Ok(Self {
+        let token = HostToken::new();
+        let carrier = BenchCarrier::new(token);
+        let told: Arc<dyn FunctionCarrier> = Arc::<BenchCarrier>::clone(&carrier);
+        let slot = Slot::new("test bench", token, function, Some(told))?;
+        // From here on dropping it tears the function down.
+        let bench = Self::over(Arc::new(slot), Some(carrier));
+        bench.attach()?;
+        Ok(bench)
+    }
+
+    fn over(slot: Arc<Slot>, carrier: Option<Arc<BenchCarrier>>) -> Self {
+        Self {
             slot,
+            carrier,
             memory: GuestMemory::new(),
             vectors: Vec::new(),
-        })
+        }
+    }
+
+    fn attach(&self) -> Result<(), HostError> {
+        self.slot.power_on(&[])?;
+        self.slot.client_came();
+        Ok(self.slot.start()?)
+    }
+
+    /// The bench of a function that the one on this bench brings, a VF by its number from 0: powered on, if it
+    /// was not, and started. `None` if there is none now. Dropping that bench is as if its VM left: the
+    /// function is stopped and reset, and stays with the one that brought it.
+    ///
+    /// # Errors
+    /// The function's own; `EBUSY` in [`HostError::System`] while another bench has it.
+    pub fn brought(&self, vf: u16) -> Result<Option<Self>, HostError> {
+        let Some(instance) = self.carrier.as_ref().and_then(|carrier| carrier.get(vf)) else {
+            return Ok(None);
+        };
+        if instance.has_client() {
+            let what = "taking a function to a bench of its own while it is on one";
+            return Err(HostError::system(what, rustix::io::Errno::BUSY));
+        }
+        let bench = Self::over(instance.slot, None);
+        bench.attach()?;
+        Ok(Some(bench))
+    }
+
+    /// The device on the bench, as the creator of one on a host holds it.
+    #[must_use]
+    pub fn instance(&self) -> DeviceInstance {
+        DeviceInstance {
+            id: BENCHED,
+            ids: None,
+            brought_by: None,
+            slot: Arc::clone(&self.slot),
+        }
     }
 
     /// Gives the guest `size` bytes of memory at `address`, both multiples of 4096.
@@ -275,5 +325,17 @@ impl TestBench {
     pub fn stop_and_start(&mut self) -> Result<(), HostError> {
         self.slot.stop();
         Ok(self.slot.start()?)
+    }
+}
+
+impl Drop for TestBench {
+    fn drop(&mut self) {
+        match &self.carrier {
+            Some(carrier) => {
+                carrier.close();
+                self.slot.remove();
+            }
+            None => self.slot.client_left(),
+        }
     }
 }

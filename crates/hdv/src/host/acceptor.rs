@@ -258,28 +258,17 @@ impl Acceptor {
                 None
             }
             Answer::Yours => {
-                if let Err(error) = self.begin(pending) {
+                let Pending {
+                    endpoint,
+                    handshake,
+                    socket,
+                    ..
+                } = pending;
+                if let Err(error) = session::start(&self.shared, &endpoint, handshake, socket) {
                     tracing::warn!(device = name, "the session did not begin: {error}");
                 }
                 None
             }
         }
-    }
-
-    fn begin(&self, pending: Pending) -> io::Result<()> {
-        let pid = pending.handshake.peer_pid();
-        let session = pending.handshake.accept().map_err(io::Error::other)?;
-        tracing::info!(
-            device = pending.endpoint.slot().name(),
-            pid,
-            "a client connected"
-        );
-        session::start(
-            &self.shared,
-            &pending.endpoint,
-            session,
-            pending.socket,
-            pid,
-        )
     }
 }

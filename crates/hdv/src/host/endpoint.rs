@@ -2,13 +2,15 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdv_control::SocketClaim;
+use hdv_pci::Identity;
 use hdv_vfio_user::server::Statistics;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::DeviceInstance;
 use crate::error::DeviceId;
 use crate::slot::Slot;
 use crate::system::DeviceIds;
@@ -19,7 +21,8 @@ pub(super) struct Connected {
     /// A duplicate of its socket, to see whether it is still there.
     pub(super) socket: OwnedFd,
     pub(super) pid: Option<i32>,
-    pub(super) statistics: Arc<Statistics>,
+    /// Once its VERSION has been answered.
+    pub(super) statistics: Option<Arc<Statistics>>,
     pub(super) accesses: Arc<BarAccesses>,
 }
 
@@ -53,12 +56,24 @@ pub(super) enum Answer {
     Busy,
 }
 
+/// What another function brought.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brought {
+    /// Which one did.
+    pub(super) by: DeviceId,
+    /// Its number among those.
+    pub(super) vf: u16,
+    /// What it is, as long as it has not been powered on.
+    pub(super) identity: Identity,
+}
+
 /// See the module's documentation.
 pub(super) struct Endpoint {
     id: DeviceId,
     ids: Option<DeviceIds>,
+    brought: Option<Brought>,
     slot: Arc<Slot>,
-    path: PathBuf,
+    path: Arc<Path>,
     /// `None` once the device was removed.
     listener: Mutex<Option<(Arc<UnixListener>, SocketClaim)>>,
     occupancy: Mutex<Occupancy>,
@@ -68,15 +83,19 @@ impl Endpoint {
     pub(super) fn new(
         id: DeviceId,
         ids: Option<DeviceIds>,
+        brought: Option<Brought>,
         slot: Arc<Slot>,
         listener: UnixListener,
         claim: SocketClaim,
     ) -> Self {
+        let path: Arc<Path> = claim.path().into();
+        slot.served_on(Arc::clone(&path));
         Self {
             id,
             ids,
+            brought,
             slot,
-            path: claim.path().to_owned(),
+            path,
             listener: Mutex::new(Some((Arc::new(listener), claim))),
             occupancy: Mutex::new(Occupancy::Free),
         }
@@ -91,12 +110,32 @@ impl Endpoint {
         self.ids
     }
 
+    /// For one that another function brought.
+    pub(super) fn brought(&self) -> Option<Brought> {
+        self.brought
+    }
+
+    /// Which function brought it, if one did.
+    pub(super) fn brought_by(&self) -> Option<DeviceId> {
+        Some(self.brought?.by)
+    }
+
     pub(super) fn slot(&self) -> &Arc<Slot> {
         &self.slot
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What its creator holds of it.
+    pub(super) fn instance(&self) -> DeviceInstance {
+        DeviceInstance {
+            id: self.id,
+            ids: self.ids,
+            brought_by: self.brought_by(),
+            slot: Arc::clone(&self.slot),
+        }
     }
 
     /// The listening socket, until the device is removed.

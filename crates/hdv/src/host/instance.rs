@@ -1,6 +1,7 @@
 //! A device instance: what its creator holds.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{DeviceId, HostError};
@@ -15,9 +16,11 @@ use crate::system::DeviceIds;
 /// handles of one that was torn down refuse everything.
 #[derive(Clone)]
 pub struct DeviceInstance {
-    pub(super) id: DeviceId,
-    pub(super) ids: Option<DeviceIds>,
-    pub(super) slot: Arc<Slot>,
+    pub(crate) id: DeviceId,
+    pub(crate) ids: Option<DeviceIds>,
+    /// The function that brought it, if one did.
+    pub(crate) brought_by: Option<DeviceId>,
+    pub(crate) slot: Arc<Slot>,
 }
 
 impl DeviceInstance {
@@ -34,6 +37,13 @@ impl DeviceInstance {
         self.ids
     }
 
+    /// The socket it is served on; `None` before it is, and once it is gone.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        let gone = self.state() == DeviceState::Gone;
+        self.slot.socket().filter(|_| !gone).map(ToOwned::to_owned)
+    }
+
     /// Calls into the function as an `F`, as one of its calls: it waits for the one that is under way and keeps the
     /// next one waiting; `what` names it in the log. `None` if the function is no `F`, failed or is gone.
     ///
@@ -48,7 +58,8 @@ impl DeviceInstance {
         Ok(self.slot.with(what, call))
     }
 
-    /// Powers the device on if it is not yet; its configuration has no strings then.
+    /// Powers the device on if it is not yet; its configuration has no strings then. One that is gone stays
+    /// so, without an error.
     ///
     /// # Errors
     /// The device's own, now or when it was tried before; [`HostError::InsideCall`].
@@ -57,22 +68,24 @@ impl DeviceInstance {
         Ok(self.slot.power_on(&[])?)
     }
 
-    /// Reads the raw config space of a VF ([`Function::config_read_as_vf`]); all ones once it is gone.
+    /// Reads the raw config space of a VF ([`Function::config_read_as_vf`]), which is powered on if it is not
+    /// yet; all ones once it is gone.
     ///
     /// # Errors
-    /// [`HostError::InsideCall`].
+    /// As [`DeviceInstance::power_on`].
     pub fn config_read_as_vf(&self, offset: u16, data: &mut [u8]) -> Result<(), HostError> {
-        self.slot.check_outside()?;
+        self.power_on()?;
         self.slot.config_read_as_vf(offset, data);
         Ok(())
     }
 
-    /// Writes the raw config space of a VF ([`Function::config_write_as_vf`]); dropped once it is gone.
+    /// Writes the raw config space of a VF ([`Function::config_write_as_vf`]), which is powered on if it is
+    /// not yet; dropped once it is gone.
     ///
     /// # Errors
-    /// [`HostError::InsideCall`].
+    /// As [`DeviceInstance::power_on`].
     pub fn config_write_as_vf(&self, offset: u16, data: &[u8]) -> Result<(), HostError> {
-        self.slot.check_outside()?;
+        self.power_on()?;
         self.slot.config_write_as_vf(offset, data);
         Ok(())
     }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::carrier::HostCarrier;
 use super::{DeviceHost, DeviceInstance};
 use crate::error::{DeviceId, HostError};
 use crate::function::Function;
@@ -63,10 +64,6 @@ impl Instances {
         self.system = None;
         self.entries.drain(..).map(|entry| entry.instance).collect()
     }
-
-    pub(super) fn is_closed(&self) -> bool {
-        self.closed
-    }
 }
 
 impl DeviceHost {
@@ -109,11 +106,14 @@ impl DeviceHost {
     ) -> Result<DeviceInstance, HostError> {
         let name = ids.instance_id.to_string();
         // Dropping the slot on the way out tears the device down, outside the lock.
-        let slot = Arc::new(Slot::new(&name, self.shared.token, function)?);
+        let id = self.shared.next_id();
+        let carrier = Arc::new(HostCarrier::new(&self.shared, id));
+        let slot = Slot::new(&name, self.shared.token, function, Some(carrier))?;
         let instance = DeviceInstance {
-            id: self.next_id(),
+            id,
             ids: Some(ids),
-            slot,
+            brought_by: None,
+            slot: Arc::new(slot),
         };
         let mut instances = self.shared.instances();
         if instances.closed {

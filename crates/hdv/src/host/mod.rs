@@ -4,8 +4,10 @@
 //! sockets, VERSION) and `session` (one connected client).
 
 mod acceptor;
+mod carrier;
 mod control;
 mod endpoint;
+mod endpoints;
 mod extensions;
 mod instance;
 mod instances;
@@ -19,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use hdv_control::{ControlServer, Registry, SocketClaim};
+use hdv_control::{Registry, SocketClaim};
 
 use crate::calls::{self, HostToken};
 use crate::device::PciDevice;
@@ -30,19 +32,23 @@ use crate::slot::Slot;
 use crate::system::DeviceIds;
 
 use acceptor::Wake;
+use carrier::HostCarrier;
+use control::Notes;
 use endpoint::Endpoint;
+use endpoints::Endpoints;
 use extensions::Extensions;
 pub use instance::DeviceInstance;
 use instances::Instances;
 pub use options::HostOptions;
-pub use status::{ClientStatus, DeviceStatus};
+pub use status::{BroughtBy, ClientStatus, DeviceStatus};
 
 /// What the host's threads share.
 struct Shared {
     options: HostOptions,
     token: HostToken,
-    endpoints: Mutex<Vec<Arc<Endpoint>>>,
+    endpoints: Mutex<Endpoints>,
     instances: Mutex<Instances>,
+    notes: Notes,
     wake: Wake,
     next_id: AtomicU64,
 }
@@ -54,10 +60,36 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn endpoints(&self) -> MutexGuard<'_, Vec<Arc<Endpoint>>> {
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
         self.endpoints
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_id(&self) -> DeviceId {
+        DeviceId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Lets no client in any more.
+    fn close_sockets(&self, endpoints: &[Arc<Endpoint>]) {
+        if endpoints.is_empty() {
+            return;
+        }
+        for endpoint in endpoints {
+            endpoint.close_socket();
+        }
+        let paths: Vec<_> = endpoints.iter().map(|endpoint| endpoint.path()).collect();
+        self.notes.forget(&paths);
+        // It has listened on them until now.
+        self.wake.wake();
+    }
+
+    /// Tears down what was served, in this order.
+    fn retire(&self, endpoints: &[Arc<Endpoint>]) {
+        self.close_sockets(endpoints);
+        for endpoint in endpoints {
+            endpoint.slot().remove();
+        }
     }
 }
 
@@ -71,7 +103,6 @@ impl Shared {
 pub struct DeviceHost {
     shared: Arc<Shared>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
-    control: Option<ControlServer>,
     commands: Option<Registry>,
     extensions: Extensions,
 }
@@ -89,21 +120,22 @@ impl DeviceHost {
             token: HostToken::new(),
             endpoints: Mutex::default(),
             instances: Mutex::default(),
+            notes: Notes::default(),
             wake,
             next_id: AtomicU64::new(1),
         });
-        let (control, commands) = if control {
+        let commands = if control {
             let (server, registry) = control::start(&shared)?;
-            (Some(server), Some(registry))
+            shared.notes.set_server(Some(server));
+            Some(registry)
         } else {
-            (None, None)
+            None
         };
         let acceptor = acceptor::start(Arc::clone(&shared))
             .map_err(|e| HostError::system("starting the accepting thread", e))?;
         Ok(Self {
             shared,
             acceptor: Mutex::new(Some(acceptor)),
-            control,
             commands,
             extensions: Extensions::default(),
         })
@@ -147,15 +179,12 @@ impl DeviceHost {
         name: &str,
         function: Box<dyn Function>,
     ) -> Result<DeviceId, HostError> {
+        let id = self.shared.next_id();
+        let carrier = Arc::new(HostCarrier::new(&self.shared, id));
         // Dropping the slot on the way out tears the device down.
-        let slot = Arc::new(Slot::new(name, self.shared.token, function)?);
-        let id = self.next_id();
-        self.serve_slot(socket.as_ref(), id, None, slot, &[])?;
+        let slot = Slot::new(name, self.shared.token, function, Some(carrier))?;
+        self.serve_slot(socket.as_ref(), id, None, Arc::new(slot), &[])?;
         Ok(id)
-    }
-
-    fn next_id(&self) -> DeviceId {
-        DeviceId(self.shared.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Powers on what is in a slot and listens for its clients.
@@ -172,23 +201,19 @@ impl DeviceHost {
             .set_nonblocking(true)
             .map_err(|e| HostError::system("making the socket non-blocking", e))?;
         slot.power_on(configuration)?;
-        if let Some(control) = &self.control {
-            control
-                .note_socket(claim.path())
-                .map_err(|e| HostError::system("noting the socket in the runtime directory", e))?;
-        }
-        let endpoint = Arc::new(Endpoint::new(id, ids, slot, listener, claim));
-        self.shared.endpoints().push(endpoint);
-        if self.shared.instances().is_closed() {
-            // Whoever closed the host may have been here before us.
-            self.stop_serving(id);
-            return Err(HostError::Closed);
+        let noted = self.shared.notes.note(&[claim.path()])?;
+        let endpoint = Arc::new(Endpoint::new(id, ids, None, slot, listener, claim));
+        let added = self.shared.endpoints().add(&endpoint);
+        if added.is_err() {
+            drop(endpoint);
+            self.shared.notes.forget(&noted);
+            return added;
         }
         self.shared.wake.wake();
         Ok(())
     }
 
-    /// Stops a device and tears it down; its socket goes. A VM that uses it keeps a stub: reads are all
+    /// Stops a device and tears it down, after what it brought; its socket goes. A VM that uses it keeps a stub: reads are all
     /// ones, writes are dropped, until it disconnects. A call into the device that is under way is
     /// waited for.
     ///
@@ -210,17 +235,9 @@ impl DeviceHost {
 
     /// Tears down a device that is served; false if it is not.
     fn stop_serving(&self, id: DeviceId) -> bool {
-        let endpoint = {
-            let mut endpoints = self.shared.endpoints();
-            let index = endpoints.iter().position(|endpoint| endpoint.id() == id);
-            index.map(|index| endpoints.remove(index))
-        };
-        let Some(endpoint) = endpoint else {
-            return false;
-        };
-        self.retire(&endpoint);
-        self.shared.wake.wake();
-        true
+        let endpoints = self.shared.endpoints().take(id);
+        self.shared.retire(&endpoints);
+        !endpoints.is_empty()
     }
 
     /// Whether this thread is inside a call into a device of this host, so that the host can be
@@ -230,21 +247,11 @@ impl DeviceHost {
         calls::inside(self.shared.token)
     }
 
-    fn retire(&self, endpoint: &Endpoint) {
-        endpoint.close_socket();
-        if let Some(control) = &self.control
-            && let Err(error) = control.forget_socket(endpoint.path())
-        {
-            tracing::warn!("the socket's note in the runtime directory stays: {error}");
-        }
-        endpoint.slot().remove();
-    }
-
     /// The ids of all devices, also of instances that are not served yet.
     #[must_use]
     pub fn device_ids(&self) -> Vec<DeviceId> {
         let mut ids: Vec<DeviceId> = self.shared.instances().ids().collect();
-        ids.extend(self.shared.endpoints().iter().map(|endpoint| endpoint.id()));
+        ids.extend(self.shared.endpoints().ids());
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -253,16 +260,9 @@ impl DeviceHost {
     /// A device that is served, or an instance that is not yet.
     #[must_use]
     pub fn instance(&self, id: DeviceId) -> Option<DeviceInstance> {
-        let endpoint = {
-            let endpoints = self.shared.endpoints();
-            endpoints.iter().find(|one| one.id() == id).cloned()
-        };
+        let endpoint = self.shared.endpoints().get(id).cloned();
         match endpoint {
-            Some(endpoint) => Some(DeviceInstance {
-                id,
-                ids: endpoint.ids(),
-                slot: Arc::clone(endpoint.slot()),
-            }),
+            Some(endpoint) => Some(endpoint.instance()),
             None => self.shared.instances().get(id),
         }
     }
@@ -299,6 +299,7 @@ impl DeviceHost {
 
     fn shut_down(&self) {
         let instances = self.shared.instances().close();
+        self.shared.endpoints().close();
         self.shared.wake.stop();
         let acceptor = self
             .acceptor
@@ -309,10 +310,8 @@ impl DeviceHost {
             // It catches what devices do; a panic of its own has been printed already.
             let _ = acceptor.join();
         }
-        let endpoints = std::mem::take(&mut *self.shared.endpoints());
-        for endpoint in &endpoints {
-            self.retire(endpoint);
-        }
+        let endpoints = self.shared.endpoints().take_all();
+        self.shared.retire(&endpoints);
         for instance in instances {
             instance.slot.remove();
         }
@@ -322,6 +321,7 @@ impl DeviceHost {
 impl Drop for DeviceHost {
     fn drop(&mut self) {
         self.shut_down();
+        self.shared.notes.set_server(None);
     }
 }
 

@@ -4,26 +4,26 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use hdv_vfio_user::server::Session;
+use hdv_vfio_user::server::{Handshake, Session};
+use rustix::io::Errno;
 
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
 use crate::memory;
 use crate::vfio_user::{BarAccesses, SessionBackend};
 
-/// Gives `endpoint`'s device to the client of `session`.
+/// Gives `endpoint`'s device to the client of `handshake`, whose VERSION has arrived.
 pub(super) fn start(
     shared: &Arc<Shared>,
     endpoint: &Arc<Endpoint>,
-    session: Session,
+    handshake: Handshake,
     socket: OwnedFd,
-    pid: Option<i32>,
 ) -> io::Result<()> {
     let accesses = Arc::<BarAccesses>::default();
     *endpoint.occupancy() = Occupancy::Taken(Connected {
         socket,
-        pid,
-        statistics: session.statistics(),
+        pid: handshake.peer_pid(),
+        statistics: None,
         accesses: Arc::clone(&accesses),
     });
     // A thread's name holds no NUL, which a device's may.
@@ -33,26 +33,49 @@ pub(super) fn start(
         .name(name)
         .spawn({
             let (shared, endpoint) = (Arc::clone(shared), Arc::clone(endpoint));
-            move || run(&shared, &endpoint, session, accesses)
+            move || run(&shared, &endpoint, handshake, accesses)
         })
         .inspect_err(|_| *endpoint.occupancy() = Occupancy::Free)?;
     Ok(())
 }
 
-fn run(shared: &Shared, endpoint: &Endpoint, session: Session, accesses: Arc<BarAccesses>) {
+fn run(shared: &Shared, endpoint: &Endpoint, handshake: Handshake, accesses: Arc<BarAccesses>) {
     // It accesses sections that another thread has mapped.
     memory::let_through();
     let leaving = Leaving { shared, endpoint };
-    // After the guard, so that it is gone before: its end has closed the connection in any case.
-    let mut session = session;
     let name = endpoint.slot().name();
-    let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()), accesses);
-    match session.run(&mut backend) {
-        Ok(()) => tracing::info!(device = name, "the client left"),
-        Err(error) => tracing::warn!(device = name, "the client was disconnected: {error}"),
+    // After the guard, so that it is gone before: its end has closed the connection in any case.
+    if let Some(mut session) = begin(endpoint, handshake) {
+        let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()), accesses);
+        match session.run(&mut backend) {
+            Ok(()) => tracing::info!(device = name, "the client left"),
+            Err(error) => tracing::warn!(device = name, "the client was disconnected: {error}"),
+        }
     }
-    drop(session);
     drop(leaving);
+}
+
+/// Powers the device on, if this is its first client, and answers VERSION. `None` if the connection has
+/// been closed instead.
+fn begin(endpoint: &Endpoint, handshake: Handshake) -> Option<Session> {
+    let name = endpoint.slot().name();
+    if let Err(error) = endpoint.slot().power_on(&[]) {
+        tracing::error!(
+            device = name,
+            "a client was refused, since the device cannot be powered on: {error}"
+        );
+        handshake.refuse(Errno::IO);
+        return None;
+    }
+    let session = handshake
+        .accept()
+        .inspect_err(|error| tracing::warn!(device = name, "the session did not begin: {error}"))
+        .ok()?;
+    if let Occupancy::Taken(connected) = &mut *endpoint.occupancy() {
+        connected.statistics = Some(session.statistics());
+        tracing::info!(device = name, pid = connected.pid, "a client connected");
+    }
+    Some(session)
 }
 
 /// Frees the device for the next client, also when the session panicked. Until then a client

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hdv_vfio_user::server::Statistics;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,6 +33,19 @@ pub struct DeviceStatus {
     pub state: String,
     /// The client that has it.
     pub client: Option<ClientStatus>,
+    /// Which device brought it, if one did. Its ids and its class are then what that device says of it until
+    /// it is powered on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brought_by: Option<BroughtBy>,
+}
+
+/// Which device of the same host brought another, and as which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BroughtBy {
+    /// The [`id`](DeviceStatus::id) of that device: the PF.
+    pub device: u64,
+    /// Its number among those which that device brings, from 0.
+    pub vf: u16,
 }
 
 /// A connected client.
@@ -54,7 +68,7 @@ pub struct ClientStatus {
 
 pub(super) fn devices(shared: &Shared) -> Vec<DeviceStatus> {
     // The list is copied, so that nobody waits for it meanwhile.
-    let endpoints = shared.endpoints().clone();
+    let endpoints: Vec<_> = shared.endpoints().iter().cloned().collect();
     endpoints
         .iter()
         .filter_map(|endpoint| status(endpoint))
@@ -63,16 +77,20 @@ pub(super) fn devices(shared: &Shared) -> Vec<DeviceStatus> {
 
 fn status(endpoint: &Endpoint) -> Option<DeviceStatus> {
     let slot = endpoint.slot();
-    let identity = slot.identity()?;
+    let brought = endpoint.brought();
+    let identity = slot
+        .identity()
+        .or(brought.map(|brought| brought.identity))?;
     let ids = endpoint.ids();
     let client = match &*endpoint.occupancy() {
         Occupancy::Taken(connected) => {
-            let counters = &connected.statistics;
+            let counters = connected.statistics.as_deref();
+            let count = |of: fn(&Statistics) -> u64| counters.map_or(0, of);
             Some(ClientStatus {
                 pid: connected.pid,
-                messages: counters.messages(),
-                reads: counters.reads(),
-                writes: counters.writes(),
+                messages: count(Statistics::messages),
+                reads: count(Statistics::reads),
+                writes: count(Statistics::writes),
                 bar_reads: connected.accesses.reads(),
                 bar_writes: connected.accesses.writes(),
             })
@@ -97,5 +115,9 @@ fn status(endpoint: &Endpoint) -> Option<DeviceStatus> {
         }
         .to_owned(),
         client,
+        brought_by: brought.map(|brought| BroughtBy {
+            device: brought.by.0,
+            vf: brought.vf,
+        }),
     })
 }

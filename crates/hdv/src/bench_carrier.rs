@@ -1,0 +1,120 @@
+//! What carries the functions that a function on a test bench brings: slots, and no sockets.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::calls::HostToken;
+use crate::carrier::{BroughtFunction, FunctionCarrier};
+use crate::error::{DeviceId, HostError};
+use crate::host::DeviceInstance;
+use crate::slot::Slot;
+
+/// The function on the bench, among those that it carries.
+pub(crate) const BENCHED: DeviceId = DeviceId(0);
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct BenchCarrier {
+    token: HostToken,
+    carried: Mutex<Carried>,
+}
+
+#[derive(Debug, Default)]
+struct Carried {
+    by_vf: BTreeMap<u16, DeviceInstance>,
+    last_id: u64,
+    /// The function on the bench is torn down.
+    closed: bool,
+}
+
+impl BenchCarrier {
+    pub(crate) fn new(token: HostToken) -> Arc<Self> {
+        Arc::new(Self {
+            token,
+            carried: Mutex::default(),
+        })
+    }
+
+    fn carried(&self) -> MutexGuard<'_, Carried> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, vf: u16) -> Option<DeviceInstance> {
+        self.carried().by_vf.get(&vf).cloned()
+    }
+
+    /// Tears everything down and takes nothing more.
+    pub(crate) fn close(&self) {
+        let carried = {
+            let mut carried = self.carried();
+            carried.closed = true;
+            std::mem::take(&mut carried.by_vf)
+        };
+        for instance in carried.values() {
+            instance.slot.remove();
+        }
+    }
+}
+
+impl FunctionCarrier for BenchCarrier {
+    fn bring(&self, functions: Vec<BroughtFunction>) -> Result<Vec<DeviceInstance>, HostError> {
+        // Each gets its slot whatever becomes of the others: dropping that is what tears it down.
+        let slots: Vec<_> = functions
+            .into_iter()
+            .map(|one| {
+                let name = format!("test bench VF {}", one.vf);
+                let slot = Slot::new(&name, self.token, one.function, None);
+                (one.vf, slot)
+            })
+            .collect();
+        let mut made = Vec::with_capacity(slots.len());
+        let mut first_error = None;
+        for (vf, slot) in slots {
+            match slot {
+                Ok(slot) => made.push((vf, Arc::new(slot))),
+                Err(error) => {
+                    first_error.get_or_insert_with(|| HostError::brought(vf, error));
+                }
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        let mut carried = self.carried();
+        if carried.closed {
+            return Err(HostError::Closed);
+        }
+        let taken = made
+            .iter()
+            .find(|(vf, _)| carried.by_vf.contains_key(vf))
+            .map(|(vf, _)| *vf);
+        if let Some(vf) = taken {
+            let taken = HostError::system("putting it on the bench", rustix::io::Errno::EXIST);
+            return Err(HostError::brought(vf, taken));
+        }
+        let instances = made
+            .into_iter()
+            .map(|(vf, slot)| {
+                carried.last_id += 1;
+                let instance = DeviceInstance {
+                    id: DeviceId(carried.last_id),
+                    ids: None,
+                    brought_by: Some(BENCHED),
+                    slot,
+                };
+                carried.by_vf.insert(vf, instance.clone());
+                instance
+            })
+            .collect();
+        Ok(instances)
+    }
+
+    fn take_away(&self, functions: &[DeviceInstance]) {
+        self.carried()
+            .by_vf
+            .retain(|_, carried| functions.iter().all(|one| one.id != carried.id));
+        for instance in functions {
+            instance.slot.remove();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The host as the carrier of functions that its functions bring: a socket for each, beside that of the
+//! function that brings it.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use hdv_control::SocketClaim;
+
+use super::endpoint::{Brought, Endpoint};
+use super::{DeviceInstance, Shared};
+use crate::calls::HostToken;
+use crate::carrier::{BroughtFunction, FunctionCarrier};
+use crate::error::{DeviceId, HostError};
+use crate::slot::Slot;
+
+/// How the name of a socket ends, as a rule.
+const SOCKET_SUFFIX: &[u8] = b".sock";
+
+/// Carries what one function of a host brings.
+#[derive(Debug)]
+pub(super) struct HostCarrier {
+    /// Not an owner: the function that holds this lives in the host.
+    host: Weak<Shared>,
+    token: HostToken,
+    /// The function that brings.
+    by: DeviceId,
+}
+
+impl HostCarrier {
+    pub(super) fn new(host: &Arc<Shared>, by: DeviceId) -> Self {
+        Self {
+            host: Arc::downgrade(host),
+            token: host.token,
+            by,
+        }
+    }
+
+    /// Serves what came, if all of it can be.
+    fn serve(
+        &self,
+        host: &Shared,
+        slots: &[(Brought, Arc<Slot>)],
+        sockets: &[PathBuf],
+    ) -> Result<Vec<DeviceInstance>, HostError> {
+        let mut endpoints = Vec::with_capacity(slots.len());
+        for ((brought, slot), socket) in slots.iter().zip(sockets) {
+            let (listener, claim) =
+                SocketClaim::bind(socket).map_err(|error| HostError::brought(brought.vf, error))?;
+            listener.set_nonblocking(true).map_err(|error| {
+                let error = HostError::system("making the socket non-blocking", error);
+                HostError::brought(brought.vf, error)
+            })?;
+            let (id, slot) = (host.next_id(), Arc::clone(slot));
+            endpoints.push(Arc::new(Endpoint::new(
+                id,
+                None,
+                Some(*brought),
+                slot,
+                listener,
+                claim,
+            )));
+        }
+        host.endpoints().add_brought(self.by, &endpoints)?;
+        host.wake.wake();
+        Ok(endpoints
+            .iter()
+            .map(|endpoint| endpoint.instance())
+            .collect())
+    }
+}
+
+impl FunctionCarrier for HostCarrier {
+    fn bring(&self, functions: Vec<BroughtFunction>) -> Result<Vec<DeviceInstance>, HostError> {
+        let host = self.host.upgrade();
+        let bringing = host
+            .as_ref()
+            .ok_or(HostError::Closed)
+            .and_then(|host| host.endpoints().bringing(self.by).cloned());
+        let name = match &bringing {
+            Ok(bringing) => bringing.slot().name(),
+            Err(_) => "",
+        };
+        // Each gets its slot whatever becomes of the others: dropping that is what tears it down.
+        let slots: Vec<_> = functions
+            .into_iter()
+            .map(|one| {
+                let brought = Brought {
+                    by: self.by,
+                    vf: one.vf,
+                    identity: one.identity,
+                };
+                let name = format!("{name} VF {}", one.vf);
+                let slot = Slot::new(&name, self.token, one.function, None);
+                (brought, slot.map(Arc::new))
+            })
+            .collect();
+        let (host, bringing) = match (host, bringing) {
+            (Some(host), Ok(bringing)) => (host, bringing),
+            (_, Err(error)) => return Err(error),
+            (None, _) => return Err(HostError::Closed),
+        };
+        let mut made = Vec::with_capacity(slots.len());
+        let mut first_error = None;
+        for (brought, slot) in slots {
+            match slot {
+                Ok(slot) => made.push((brought, slot)),
+                Err(error) => {
+                    first_error.get_or_insert_with(|| HostError::brought(brought.vf, error));
+                }
+            }
+        }
+        if let Some(error) = first_error {
+            return Err(error);
+        }
+        let sockets: Vec<_> = made
+            .iter()
+            .map(|(brought, _)| socket_of(bringing.path(), brought.vf))
+            .collect();
+        // Before there is a socket, so that none is left behind whenever this process is killed.
+        let noted = host.notes.note(&sockets)?;
+        self.serve(&host, &made, &sockets)
+            .inspect_err(|_| host.notes.forget(&noted))
+    }
+
+    fn take_away(&self, functions: &[DeviceInstance]) {
+        let ours = |instance: &&DeviceInstance| instance.brought_by == Some(self.by);
+        let ours = functions.iter().filter(ours);
+        if let Some(host) = self.host.upgrade() {
+            let ids = ours.clone().map(DeviceInstance::id);
+            let endpoints = host.endpoints().take_brought(self.by, ids);
+            host.close_sockets(&endpoints);
+        }
+        // Also what was taken out by somebody else, who may not be through.
+        for instance in ours {
+            instance.slot.remove();
+        }
+    }
+}
+
+/// The socket of what a function brings, beside its own: `/x/nic.sock` gives `/x/nic-vf0.sock`.
+fn socket_of(bringing: &Path, vf: u16) -> PathBuf {
+    let path = bringing.as_os_str().as_bytes();
+    let stem = path.strip_suffix(SOCKET_SUFFIX).unwrap_or(path);
+    let mut socket = OsString::from(std::ffi::OsStr::from_bytes(stem));
+    socket.push(format!("-vf{vf}.sock"));
+    socket.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_beside_that_of_the_bringing_function() {
+        let of = |path: &str, vf| socket_of(Path::new(path), vf);
+        assert_eq!(of("/x/nic.sock", 0), Path::new("/x/nic-vf0.sock"));
+        assert_eq!(of("/x/nic", 12), Path::new("/x/nic-vf12.sock"));
+        assert_eq!(of("/x.sock/nic.s", 7), Path::new("/x.sock/nic.s-vf7.sock"));
+        let odd = Path::new(std::ffi::OsStr::from_bytes(b"/\xff.sock"));
+        let socket = socket_of(odd, u16::MAX);
+        assert_eq!(socket.as_os_str().as_bytes(), b"/\xff-vf65535.sock");
+    }
+}
