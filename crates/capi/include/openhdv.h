@@ -44,6 +44,78 @@ HRESULT WINAPI OpenHdvSetConfiguration(_In_ HCS_SYSTEM ComputeSystem,
                                        _In_reads_(ConfigurationValueCount)
                                            const PCWSTR* ConfigurationValues);
 
+/* ---- Physical functions. ---- */
+
+/* Versions of OPENHDV_PHYSICAL_FUNCTION. */
+typedef OPENHDV_ENUM(OPENHDV_PHYSICAL_FUNCTION_VERSION) {
+    OpenHdvPhysicalFunctionVersionInvalid = 0,
+    OpenHdvPhysicalFunctionVersion1 = 1
+} OPENHDV_PHYSICAL_FUNCTION_VERSION;
+
+/* Supplies a virtual function (VF) that is about to be enabled, counted from 0. DeviceContext is the physical
+ * function's (PF's), whose callbacks this is one of: they never overlap. Sets *DeviceInterface to the VF's
+ * HDV_PCI_DEVICE_INTERFACE, which is copied when this returns, and *VirtualFunctionContext to what its callbacks get.
+ *
+ * DeviceHandle will be the VF's: inside this call what needs the VF gives ERROR_NOT_READY, afterwards it is
+ * the handle of a device like any other, until the VF's Teardown has returned. The VF is powered on when it is
+ * first used: by a virtual machine that connects, or by an access to its config space.
+ *
+ * A failure ends the enabling: VF Enable stays clear, and each VF that was supplied by then gets its Teardown. So
+ * does one whose power-on was never tried. The VF of this call gets none; nor does one whose table is not
+ * right, which is a failure too. */
+typedef HRESULT(CALLBACK* OPENHDV_SUPPLY_VIRTUAL_FUNCTION)(
+    _In_opt_ void* DeviceContext,
+    _In_ UINT16 VirtualFunction,
+    _In_ HDV_DEVICE DeviceHandle,
+    _Outptr_ const VOID** DeviceInterface,
+    _Outptr_result_maybenull_ void** VirtualFunctionContext);
+
+/* What makes a device a PF: how many VFs it can have, what they look like, and where it is. */
+typedef struct OPENHDV_PHYSICAL_FUNCTION {
+    OPENHDV_PHYSICAL_FUNCTION_VERSION Version;
+    /* Bit n: pages of 2^(n+12) bytes. 0 for those that the standard requires, 0x553, which are
+     * among them in any case. */
+    UINT32 SupportedPageSizes;
+    /* The BARs of every VF, as GetDetails tells those of a device; each VF's own GetDetails must tell
+     * the same. */
+    UINT32 ProbedBars[HDV_PCI_BAR_COUNT];
+    /* Where it is: above 0xFFFF, a Linux domain. Its bus is the secondary bus of the port above it. */
+    UINT32 Segment;
+    /* The most VFs that there can be, 1 to 65535. Buses up to SubordinateBus must have room for them. */
+    UINT16 TotalVFs;
+    /* The device id of every VF. Their vendor id is the PF's. */
+    UINT16 VirtualFunctionDeviceID;
+    /* 0 to 31. */
+    UINT8 Device;
+    /* 0 to 7. */
+    UINT8 Function;
+    /* Bus numbers of the port above: the bus right below it, and the highest one below it, equal or more. */
+    UINT8 SecondaryBus;
+    UINT8 SubordinateBus;
+    /* The port above forwards ARI: a bus has one device with 256 functions. */
+    BOOLEAN AriForwarding;
+    /* A virtual machine that has the PF enables and disables VFs by its SR-IOV registers, and disables them by a reset.
+     * Otherwise neither does anything: VFs belong to who holds the PF's PCI_VIRTUALIZATION_INTERFACE. */
+    BOOLEAN GuestControlsSriov;
+    /* 0. */
+    UINT16 Reserved;
+    OPENHDV_SUPPLY_VIRTUAL_FUNCTION SupplyVirtualFunction;
+} OPENHDV_PHYSICAL_FUNCTION, *POPENHDV_PHYSICAL_FUNCTION;
+
+/* Creates a PF, as HdvCreateDeviceInstance creates a device of type HdvDeviceTypePCI. The SR-IOV capability
+ * and, under a port that forwards ARI, that of ARI are added to its config space; the device has neither. Its VFs
+ * are enabled by the interface that OpenHdvQueryPciVirtualizationInterface (pcivirt.h) gives. On a
+ * directory of sockets VF n listens on <instance id>-vf<n>.sock.
+ *
+ * E_INVALIDARG names the member of PhysicalFunction that is not right. */
+HRESULT WINAPI OpenHdvCreatePhysicalFunction(_In_ HDV_HOST DeviceHostHandle,
+                                             _In_ const GUID* DeviceClassId,
+                                             _In_ const GUID* DeviceInstanceId,
+                                             _In_ const VOID* DeviceInterface,
+                                             _In_opt_ void* DeviceContext,
+                                             _In_ const OPENHDV_PHYSICAL_FUNCTION* PhysicalFunction,
+                                             _Out_ HDV_DEVICE* DeviceHandle);
+
 /* ---- Events and sections. ---- */
 
 /* Creates an event: a non-blocking eventfd. Reading its 8 bytes gives how often it was signalled

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use hdv::{BarIndex, Details, DeviceCallbacks, DeviceError, PnpId};
 
+use crate::device::Reservation;
 use crate::error::Failure;
 use crate::guard::call_out;
 use crate::strings::WideStrings;
@@ -94,6 +95,8 @@ pub(crate) struct TableCallbacks {
     context: *mut c_void,
     creation: Arc<Creation>,
     initialized: bool,
+    /// Ends with them.
+    _handle: Option<Reservation>,
 }
 
 // SAFETY: the context is only handed to the callbacks, which take calls from any thread.
@@ -106,11 +109,26 @@ impl TableCallbacks {
             context,
             creation,
             initialized: false,
+            _handle: None,
+        }
+    }
+
+    /// Those of a device that is its creator's from the beginning: Teardown comes in any case, and then the
+    /// handle ends.
+    pub(crate) fn supplied(
+        table: CallbackTable,
+        context: *mut c_void,
+        handle: Reservation,
+    ) -> Self {
+        let creation = Creation(AtomicU8::new(Creation::RETURNED));
+        Self {
+            _handle: Some(handle),
+            ..Self::new(table, context, Arc::new(creation))
         }
     }
 }
 
-fn check(name: &str, result: Hresult) -> Result<(), DeviceError> {
+pub(crate) fn check(name: &str, result: Hresult) -> Result<(), DeviceError> {
     if result >= 0 {
         Ok(())
     } else {

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use hdv::{DeviceIds, DeviceInstance, HostError, callback_function};
+use hdv_sriov::EmulatedPf;
 
 use crate::callbacks::{CallbackTable, Creation, TableCallbacks};
 use crate::device::{self, Device};
@@ -12,7 +13,7 @@ use crate::error::Failure;
 use crate::guard;
 use crate::guid::uuid;
 use crate::host::{Host, host};
-use crate::pointers::{copied, out};
+use crate::pointers::{Out, copied, out};
 use crate::types::{
     DEVICE_TYPE_PCI, Guid, HdvDevice, HdvHost, HdvPciDeviceInterface, Hresult,
     PCI_INTERFACE_VERSION_1,
@@ -20,7 +21,7 @@ use crate::types::{
 
 /// # Safety
 /// Null, or an `HDV_PCI_DEVICE_INTERFACE` whose callbacks keep to their types.
-unsafe fn table(interface: *const c_void) -> Result<CallbackTable, Failure> {
+pub(crate) unsafe fn table(interface: *const c_void) -> Result<CallbackTable, Failure> {
     // The version says what follows it.
     // SAFETY: every version begins with it.
     let version: i32 = unsafe { copied(interface.cast(), "DeviceInterface") }?;
@@ -59,36 +60,59 @@ pub unsafe extern "C" fn HdvCreateDeviceInstance(
                 "{device_type} is no type of device: there is HdvDeviceTypePCI"
             )));
         }
-        let ids = DeviceIds {
-            // SAFETY: by the contract.
-            class_id: unsafe { uuid(class_id, "DeviceClassId") }?,
-            // SAFETY: by the contract.
-            instance_id: unsafe { uuid(instance_id, "DeviceInstanceId") }?,
-        };
+        // SAFETY: by the contract.
+        let ids = unsafe { device_ids(class_id, instance_id) }?;
         // SAFETY: by the contract.
         let table = unsafe { table(interface) }?;
         let creation = Arc::new(Creation::default());
         let callbacks = TableCallbacks::new(table, context, Arc::clone(&creation));
         let function = callback_function(Box::new(callbacks));
         let instance = host.host().create_device(ids, function)?;
-        let handle = match Device::publish(instance.clone()) {
-            Ok(handle) => handle,
-            Err(failure) => {
-                host.host().remove(instance.id())?;
-                return Err(failure);
-            }
-        };
-        host.adopt(ids, handle);
-        // Initialize may use it already.
-        place.set(handle);
-        let announced = announce(&host, &instance, &creation);
-        if announced.is_err() {
-            place.set(std::ptr::null_mut());
-            host.disown(handle);
-            device::release(handle);
-        }
-        announced
+        hand_out(&host, &instance, None, &creation, &place)
     })
+}
+
+/// # Safety
+/// Null, or valid for reads.
+pub(crate) unsafe fn device_ids(
+    class_id: *const Guid,
+    instance_id: *const Guid,
+) -> Result<DeviceIds, Failure> {
+    Ok(DeviceIds {
+        // SAFETY: by the contract.
+        class_id: unsafe { uuid(class_id, "DeviceClassId") }?,
+        // SAFETY: by the contract.
+        instance_id: unsafe { uuid(instance_id, "DeviceInstanceId") }?,
+    })
+}
+
+/// Gives a device that was created its handle, and announces it.
+pub(crate) fn hand_out(
+    host: &Host,
+    instance: &DeviceInstance,
+    pf: Option<EmulatedPf>,
+    creation: &Creation,
+    place: &Out<HdvDevice>,
+) -> Result<(), Failure> {
+    let handle = match Device::publish(instance.clone(), pf) {
+        Ok(handle) => handle,
+        Err(failure) => {
+            host.host().remove(instance.id())?;
+            return Err(failure);
+        }
+    };
+    if let Some(ids) = instance.ids() {
+        host.adopt(ids, handle);
+    }
+    // Initialize may use it already.
+    place.set(handle);
+    let announced = announce(host, instance, creation);
+    if announced.is_err() {
+        place.set(std::ptr::null_mut());
+        host.disown(handle);
+        device::release(handle);
+    }
+    announced
 }
 
 fn announce(host: &Host, instance: &DeviceInstance, creation: &Creation) -> Result<(), Failure> {

@@ -47,10 +47,7 @@ pub extern "C" fn HdvRegisterDoorbell(
         let device = device(requestor)?;
         let doorbell = doorbell(bar_index, bar_offset, trigger_value, flags)?;
         descriptor::with(event, "DoorbellEvent", |event| {
-            Ok(device
-                .instance()
-                .mmio()
-                .register_doorbell(doorbell, event)?)
+            Ok(device.mmio()?.register_doorbell(doorbell, event)?)
         })
     })
 }
@@ -67,7 +64,7 @@ pub extern "C" fn HdvUnregisterDoorbell(
     guard::result(|| {
         let device = device(requestor)?;
         let doorbell = doorbell(bar_index, bar_offset, trigger_value, flags)?;
-        Ok(device.instance().mmio().unregister_doorbell(&doorbell)?)
+        Ok(device.mmio()?.unregister_doorbell(&doorbell)?)
     })
 }
 
@@ -83,7 +80,7 @@ pub extern "C" fn HdvRegisterDoorbellPage(
         let device = device(requestor)?;
         let bar = bar(bar_index)?;
         descriptor::with(event, "DoorbellEvent", |event| {
-            let mmio = device.instance().mmio();
+            let mmio = device.mmio()?;
             Ok(mmio.register_doorbell_page(bar, page_index, event)?)
         })
     })
@@ -98,7 +95,7 @@ pub extern "C" fn HdvUnregisterDoorbellPage(
 ) -> Hresult {
     guard::result(|| {
         let device = device(requestor)?;
-        let mmio = device.instance().mmio();
+        let mmio = device.mmio()?;
         Ok(mmio.unregister_doorbell_page(bar(bar_index)?, page_index)?)
     })
 }

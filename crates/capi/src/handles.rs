@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     System = 0xc5,
     Host = 0xc6,
     Device = 0xc7,
+    Interface = 0xc8,
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             Self::System => "compute system",
             Self::Host => "device host",
             Self::Device => "device",
+            Self::Interface => "PCI_VIRTUALIZATION_INTERFACE",
         }
     }
 

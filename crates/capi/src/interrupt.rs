@@ -2,7 +2,7 @@
 
 use hdv::Delivery;
 
-use crate::device::device;
+use crate::device::{device, unused};
 use crate::error::{Failure, codes};
 use crate::guard;
 use crate::types::{HdvDevice, Hresult};
@@ -16,8 +16,9 @@ pub extern "C" fn HdvDeliverGuestInterrupt(
 ) -> Hresult {
     guard::result(|| {
         let device = device(requestor)?;
-        match device.in_use()?.interrupts().deliver(msi_address, msi_data) {
+        match device.interrupts()?.deliver(msi_address, msi_data) {
             Some(Delivery::Signalled | Delivery::Pending) => Ok(()),
+            Some(Delivery::Disabled) | None if device.has_client().is_none() => Err(unused()),
             Some(Delivery::Disabled) | None => Err(Failure::new(
                 codes::NOT_FOUND,
                 format!(

@@ -1,7 +1,7 @@
-//! The HDV functions with the C ABI: `libcomputecore.so`, which is `libvmdevicehost.so` too.
+//! The HDV functions with the C ABI, and the SR-IOV interface: `libcomputecore.so`, which is `libvmdevicehost.so` too.
 //!
-//! Each function checks and translates what comes in, calls [`hdv`], and translates what goes
-//! out. Nothing is decided here: what a device host does is in [`hdv`]. The headers, in
+//! Each function checks and translates what comes in, calls [`hdv`] or [`hdv_sriov`], and translates what
+//! goes out. Nothing is decided here: what a device host does is in [`hdv`]. The headers, in
 //! `include`, say what the functions mean; what they are called with is in [`types`].
 //!
 //! Handles are checked: a stale, foreign or null one is an error. No panic leaves a function; an
@@ -18,16 +18,21 @@ mod guard;
 mod guid;
 mod handles;
 mod host;
+mod interface;
 mod interrupt;
 mod last_error;
 mod log;
 mod memory;
+mod nt;
+mod physical_function;
 mod pointers;
 mod proxy;
+mod query;
 mod section;
 mod strings;
 mod system;
 pub mod types;
+mod without_sriov;
 
 pub use create::HdvCreateDeviceInstance;
 pub use descriptor::{OpenHdvCloseHandle, OpenHdvCreateEvent, OpenHdvCreateSection};
@@ -45,8 +50,10 @@ pub use memory::{
     HdvCreateGuestMemoryAperture, HdvDestroyGuestMemoryAperture, HdvReadGuestMemory,
     HdvWriteGuestMemory,
 };
+pub use physical_function::OpenHdvCreatePhysicalFunction;
 pub use proxy::{
     HdvInitializeDeviceHostForProxy, HdvInitializeDeviceHostForProxyEx, HdvProxyDeviceHost,
 };
+pub use query::{OpenHdvQueryPciVirtualizationInterface, OpenHdvQueryPciVirtualizationInterfaceAt};
 pub use section::{HdvCreateSectionBackedMmioRange, HdvDestroySectionBackedMmioRange};
 pub use system::{HcsCloseComputeSystem, OpenHdvOpenSocketSystem, OpenHdvSetConfiguration};

@@ -38,7 +38,7 @@ pub unsafe extern "C" fn HdvReadGuestMemory(
         let (address, count) = range(address, count)?;
         // SAFETY: by the contract.
         let buffer = unsafe { bytes_mut(buffer, count, "Buffer") }?;
-        Ok(device.in_use()?.memory().read(address, buffer)?)
+        Ok(device.memory()?.read(address, buffer)?)
     })
 }
 
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn HdvWriteGuestMemory(
         let (address, count) = range(address, count)?;
         // SAFETY: by the contract.
         let buffer = unsafe { bytes(buffer, count, "Buffer") }?;
-        Ok(device.in_use()?.memory().write(address, buffer)?)
+        Ok(device.memory()?.write(address, buffer)?)
     })
 }
 
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn HdvCreateGuestMemoryAperture(
         let place = unsafe { out(place, "MappedAddress", std::ptr::null_mut()) }?;
         let device = device(requestor)?;
         let (address, count) = range(address, count)?;
-        let memory = device.in_use()?.memory();
+        let memory = device.memory()?;
         let aperture = memory.aperture(address, count, write_protected != 0)?;
         let mapped = aperture.as_ptr();
         let mut apertures = device.apertures();

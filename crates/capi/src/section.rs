@@ -46,7 +46,7 @@ pub extern "C" fn HdvCreateSectionBackedMmioRange(
             flags,
         };
         descriptor::with(section_handle, "SectionHandle", |file| {
-            Ok(device.instance().mmio().create_section(section, file)?)
+            Ok(device.mmio()?.create_section(section, file)?)
         })
     })
 }
@@ -62,6 +62,6 @@ pub extern "C" fn HdvDestroySectionBackedMmioRange(
         let device = device(requestor)?;
         let bar = bar(bar_index)?;
         let offset = pages(offset_in_pages, "OffsetInPages")?;
-        Ok(device.instance().mmio().destroy_section(bar, offset)?)
+        Ok(device.mmio()?.destroy_section(bar, offset)?)
     })
 }

@@ -2,6 +2,10 @@
 
 use std::ffi::{c_char, c_void};
 
+mod virtualization;
+
+pub use virtualization::*;
+
 /// `HRESULT`.
 pub type Hresult = i32;
 /// `HANDLE`: a descriptor's number.

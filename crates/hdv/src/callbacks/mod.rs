@@ -16,7 +16,7 @@ mod msix;
 mod rate_limit;
 mod write_one;
 
-use hdv_pci::BarIndex;
+use hdv_pci::{Bar, BarIndex};
 
 use function::CallbackFunction;
 
@@ -54,6 +54,16 @@ pub struct Details {
     /// are one of 4096 bytes that is 64-bit and prefetchable. Sizes are powers of two from 16 bytes on;
     /// I/O BARs are refused.
     pub probed_bars: [u32; BarIndex::ALL.len()],
+}
+
+impl Details {
+    /// The BARs behind [`probed_bars`](Self::probed_bars).
+    ///
+    /// # Errors
+    /// A code of `E_INVALIDARG` and a message that names the register and its value.
+    pub fn bars(&self) -> Result<Vec<(BarIndex, Bar)>, DeviceError> {
+        bars::declared(self.probed_bars)
+    }
 }
 
 /// The callbacks of `HDV_PCI_DEVICE_INTERFACE`, as safe methods: for a device host that is ported from
