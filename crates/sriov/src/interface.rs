@@ -52,6 +52,30 @@ impl EnableVirtualization {
     }
 }
 
+impl EnableVirtualization {
+    /// Checks the parameters for a device with `total_vfs` VFs at most, which has VF migration or not; its state
+    /// is checked after that.
+    ///
+    /// # Errors
+    /// As [`PciVirtualization::enable_virtualization`].
+    pub(crate) fn check(self, total_vfs: u16, migration: bool) -> Result<(), VirtualizationError> {
+        let num_vfs = self.num_vfs;
+        if self.enable && (num_vfs == 0 || num_vfs > total_vfs) {
+            return Err(VirtualizationError::NumVfs { num_vfs, total_vfs });
+        }
+        if !self.enable && num_vfs != 0 {
+            return Err(VirtualizationError::NumVfsNotZero { num_vfs });
+        }
+        if self.migration_interrupt && !self.vf_migration {
+            return Err(VirtualizationError::MigrationInterrupt);
+        }
+        if self.vf_migration && !migration {
+            return Err(VirtualizationError::Migration);
+        }
+        Ok(())
+    }
+}
+
 /// What a PF lets be done with its VFs. VFs are counted from 0.
 ///
 /// Parameters are checked before state; but once the device is gone every routine says

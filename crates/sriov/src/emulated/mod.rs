@@ -1,13 +1,21 @@
-//! A physical function of this process. Its registers and VFs are in `function`, what others hold of it in
-//! `handle`, where it is in `placement`, what its author writes in `author`.
+//! A physical function of this process. Its registers are in `overlay`, what they do in `function`, what it shares
+//! with its holders in `shared`, what they hold in `handle`; where it is in `placement`, what its author writes in
+//! `author`.
 
 mod author;
+mod authored;
+mod caught;
+mod control;
 mod function;
 mod handle;
+mod making;
+mod overlay;
 mod placement;
+mod shared;
+mod vf_function;
 mod virtual_functions;
 
 pub use author::{PhysicalFunction, VirtualFunctionLayout, VirtualFunctionSource};
-pub use handle::{EmulatedPf, PfOptions};
+pub use handle::{EmulatedPf, PfError, PfOptions};
 pub use placement::{Placement, PlacementError};
 pub use virtual_functions::{VirtualFunction, VirtualFunctions};

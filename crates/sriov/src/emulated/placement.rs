@@ -48,6 +48,45 @@ impl Placement {
         Ok(Self { segment, port, pf })
     }
 
+    /// The same device and function below a port with other bus numbers.
+    pub(super) fn renumbered(
+        mut self,
+        secondary: u8,
+        subordinate: u8,
+    ) -> Result<Self, PlacementError> {
+        self.port.renumber(secondary, subordinate)?;
+        self.pf = self.port.below(self.pf);
+        Ok(self)
+    }
+
+    /// The PF's function number in its device, which is the whole bus with ARI.
+    pub(super) fn function_number(self) -> u8 {
+        if self.port.forwards_ari() {
+            self.pf.ari_function()
+        } else {
+            self.pf.function()
+        }
+    }
+
+    /// Requests reach all VFs.
+    pub(super) fn check_capacity(
+        self,
+        routing: VfRouting,
+        total_vfs: u16,
+    ) -> Result<(), PlacementError> {
+        // The PF has the ARI capability where the port forwards ARI.
+        let capacity = routing.capacity(self.pf, self.port.forwards_ari(), self.port);
+        if total_vfs <= capacity {
+            return Ok(());
+        }
+        Err(PlacementError::Capacity {
+            total_vfs,
+            capacity,
+            routing,
+            port: self.port,
+        })
+    }
+
     /// The segment.
     #[must_use]
     pub const fn segment(self) -> u32 {

@@ -1,0 +1,203 @@
+//! The PFs of a host, as the commands on its control socket see them. What the commands take and give is in
+//! [`control`](crate::control).
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use hdv::pci::spec::CONFIG_SPACE_SIZE;
+use hdv::{DeviceHost, DeviceInstance};
+use hdv_control::{ControlError, ErrorKind, Registry};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+
+use super::EmulatedPf;
+use super::shared::Shared;
+use crate::address::PciAddress;
+use crate::control::{
+    ConfigBytes, DISABLE, ENABLE, EnableArguments, LIST, PF_CONFIG, PfArguments, PfStatus,
+    VF_CONFIG, VfArguments, VfStatus,
+};
+use crate::error::VirtualizationError;
+use crate::interface::{EnableVirtualization, PciVirtualization};
+
+/// A PF, for as long as its device lives.
+struct Entry {
+    instance: DeviceInstance,
+    shared: Weak<Shared>,
+}
+
+/// The PFs of a host.
+#[derive(Default)]
+struct Table(Mutex<Vec<Entry>>);
+
+impl Table {
+    /// The PFs that are not gone.
+    fn all(&self) -> Vec<EmulatedPf> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = Vec::new();
+        entries.retain(|entry| {
+            let shared = entry.shared.upgrade().filter(|shared| !shared.is_gone());
+            let lives = shared.is_some();
+            all.extend(shared.map(|shared| EmulatedPf {
+                instance: entry.instance.clone(),
+                shared,
+            }));
+            lives
+        });
+        all
+    }
+
+    fn add(&self, instance: &DeviceInstance, shared: &Arc<Shared>) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.retain(|entry| entry.shared.strong_count() > 0);
+        entries.push(Entry {
+            instance: instance.clone(),
+            shared: Arc::downgrade(shared),
+        });
+    }
+
+    fn find(&self, device: u64) -> Result<EmulatedPf, ControlError> {
+        let found = self
+            .all()
+            .into_iter()
+            .find(|pf| pf.instance.id().get() == device);
+        found.ok_or_else(|| {
+            ControlError::not_found(format!("device {device} of this host is no PF"))
+        })
+    }
+}
+
+/// Adds a PF to those of its host, and with the first one the commands.
+pub(super) fn register(host: &DeviceHost, instance: &DeviceInstance, shared: &Arc<Shared>) {
+    let table = host.extension(|| {
+        let table = Arc::new(Table::default());
+        if let Some(registry) = host.control_commands() {
+            register_commands(registry, &table);
+        }
+        table
+    });
+    table.add(instance, shared);
+}
+
+fn register_commands(registry: &Registry, table: &Arc<Table>) {
+    command(registry, LIST, table, |table, _: IgnoredAny| {
+        Ok(table.all().iter().map(status).collect::<Vec<_>>())
+    });
+    command(
+        registry,
+        ENABLE,
+        table,
+        |table, arguments: EnableArguments| {
+            let pf = table.find(arguments.device)?;
+            pf.enable_virtualization(EnableVirtualization::enable(arguments.num_vfs))
+                .map_err(|error| refused(&error))?;
+            Ok(status(&pf))
+        },
+    );
+    command(registry, DISABLE, table, |table, arguments: PfArguments| {
+        let pf = table.find(arguments.device)?;
+        pf.enable_virtualization(EnableVirtualization::disable())
+            .map_err(|error| refused(&error))?;
+        Ok(status(&pf))
+    });
+    command(
+        registry,
+        PF_CONFIG,
+        table,
+        |table, arguments: PfArguments| {
+            let pf = table.find(arguments.device)?;
+            let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
+            pf.config_read(0, &mut bytes)
+                .map_err(|error| refused(&error))?;
+            Ok(ConfigBytes { bytes })
+        },
+    );
+    command(
+        registry,
+        VF_CONFIG,
+        table,
+        |table, arguments: VfArguments| {
+            let pf = table.find(arguments.device)?;
+            let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
+            let length = pf
+                .virtual_function_data(arguments.vf, 0, &mut bytes)
+                .map_err(|error| refused(&error))?;
+            bytes.truncate(length);
+            Ok(ConfigBytes { bytes })
+        },
+    );
+}
+
+fn command<A: DeserializeOwned, R: Serialize>(
+    registry: &Registry,
+    name: &str,
+    table: &Arc<Table>,
+    answer: impl Fn(&Table, A) -> Result<R, ControlError> + Send + Sync + 'static,
+) {
+    let table = Arc::clone(table);
+    let handler = move |arguments: Value| {
+        let arguments = serde_json::from_value(arguments)
+            .map_err(|error| ControlError::bad_arguments(error.to_string()))?;
+        serde_json::to_value(answer(&table, arguments)?)
+            .map_err(|error| ControlError::internal(error.to_string()))
+    };
+    if let Err(error) = registry.register(name, handler) {
+        tracing::error!("PFs of this host answer no {name:?}: {error}");
+    }
+}
+
+fn refused(error: &VirtualizationError) -> ControlError {
+    use VirtualizationError as E;
+    let kind = match error {
+        E::Gone | E::NotCapable | E::NoSuchVf { .. } | E::NotEnabled { .. } => ErrorKind::NotFound,
+        E::Range { .. }
+        | E::NumVfs { .. }
+        | E::NumVfsNotZero { .. }
+        | E::MigrationInterrupt
+        | E::Migration => ErrorKind::BadArguments,
+        E::AlreadyEnabled { .. } | E::AlreadyDisabled | E::NotPoweredOn | E::InsideCall => {
+            ErrorKind::Busy
+        }
+        E::Device(_) | E::VirtualFunction { .. } | E::AccessDenied { .. } | E::Refused { .. } => {
+            ErrorKind::Internal
+        }
+    };
+    ControlError::new(kind, error.to_string())
+}
+
+fn status(pf: &EmulatedPf) -> PfStatus {
+    let (placement, registers, instances) = pf.shared.look();
+    let segment = placement.segment();
+    let at = |routing_id| {
+        let address = PciAddress {
+            segment,
+            routing_id,
+        };
+        address.to_string()
+    };
+    let vfs = (0..)
+        .zip(&instances)
+        .map(|(vf, instance)| VfStatus {
+            vf,
+            device: instance.id().get(),
+            address: registers
+                .routing
+                .routing_id(placement.routing_id(), vf)
+                .map_or_else(String::new, at),
+            bars: registers
+                .vf_bars
+                .map(|bar| bar.and_then(|bar| bar.vf_address(vf))),
+        })
+        .collect();
+    PfStatus {
+        device: pf.instance.id().get(),
+        address: at(placement.routing_id()),
+        total_vfs: registers.total_vfs,
+        num_vfs: registers.num_vfs,
+        vf_enable: registers.vf_enable,
+        captured_buses: placement.port().captured_buses(),
+        probed_bars: pf.shared.probed_bars,
+        guest_controls_sriov: pf.shared.guest_controls,
+        vfs,
+    }
+}
