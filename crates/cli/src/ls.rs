@@ -11,11 +11,13 @@ use serde_json::Value;
 use crate::Failure;
 use crate::args::OutputArgs;
 use crate::process;
-use crate::status::{Device, DeviceClient};
+use crate::status::{self, Device, DeviceClient};
 use crate::style::{self, Paint, printable};
 
 /// Which column tells the client.
 const CLIENT_COLUMN: usize = 4;
+/// What stands before the name of a VF, which comes right below its PF.
+const VF_INDENT: &str = "  ";
 /// The narrowest that column gets in a narrow terminal.
 const CLIENT_WIDTH_MIN: u16 = 20;
 
@@ -58,7 +60,7 @@ fn list(entry: &HostEntry) -> Result<Vec<Device>, Failure> {
     let mut client = Client::connect(&entry.path)?;
     let answer = client.call("list", &Value::Null)?;
     let devices: Vec<DeviceStatus> = serde_json::from_value(answer)?;
-    Ok(devices.into_iter().map(Device::from).collect())
+    Ok(status::devices(devices))
 }
 
 pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
@@ -107,7 +109,7 @@ fn render(hosts: &[Host], paint: Paint) -> String {
             table.add_row([
                 pid.clone(),
                 format!("{}:{}", device.vendor, device.device),
-                paint.paint(style::NAME, printable(&device.name)),
+                indent(device).to_owned() + &paint.paint(style::NAME, printable(&device.name)),
                 device.state.clone(),
                 device
                     .client
@@ -118,6 +120,10 @@ fn render(hosts: &[Host], paint: Paint) -> String {
         }
     }
     style::lines(&table, "") + &notes
+}
+
+fn indent(device: &Device) -> &'static str {
+    device.vf_of.map_or("", |_| VF_INDENT)
 }
 
 fn client(client: &DeviceClient) -> String {
@@ -134,9 +140,11 @@ fn client(client: &DeviceClient) -> String {
 mod tests {
     use super::*;
     use crate::decode::Hex;
+    use crate::status::VfOf;
 
     fn device(name: &str, client: Option<DeviceClient>) -> Device {
         Device {
+            id: 1,
             name: name.to_owned(),
             vendor: Hex(0x4f48),
             device: Hex(1),
@@ -144,6 +152,7 @@ mod tests {
             socket: "/tmp/s".into(),
             state: "started".to_owned(),
             client,
+            vf_of: None,
         }
     }
 
@@ -190,6 +199,17 @@ mod tests {
             lines[2].contains("b?[2J") && lines[2].contains("  none "),
             "{text}"
         );
+    }
+
+    #[test]
+    fn vfs_stand_below_their_pf() {
+        let vf = Device {
+            vf_of: Some(VfOf { pf: 1, vf: 0 }),
+            ..device("nic VF 0", None)
+        };
+        let text = render(&[host(vec![device("nic", None), vf], None)], Paint::none());
+        let columns: Vec<_> = text.lines().filter_map(|line| line.find("nic")).collect();
+        assert_eq!(columns[0] + VF_INDENT.len(), columns[1], "{text}");
     }
 
     #[test]

@@ -3,16 +3,16 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use hdv::{DeviceHost, HostOptions, PciDevice};
-use hdv_devices::catalog;
-
+use hdv::{DeviceHost, HostOptions};
+use hdv_devices::{Created, catalog};
+use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, Placement};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::Failure;
 use crate::args::ServeArgs;
 use crate::group::{self, DeviceRequest};
 use crate::signals::EndingSignals;
-use crate::status::Device;
+use crate::status::{self, Device};
 use crate::style::{self, Paint};
 
 pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<(), Failure> {
@@ -30,13 +30,14 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
     for request in &requests {
         devices.push(create(request)?);
     }
+    check_places(&requests, &devices)?;
 
     raise_descriptor_limit();
     // Before there is a socket that one of them would leave behind.
     let signals = EndingSignals::catch()?;
     let host = DeviceHost::new(HostOptions::new().poll(poll.map(Duration::from_micros)))?;
     for (request, device) in requests.iter().zip(devices) {
-        host.serve_boxed(&request.socket, &request.device, device)?;
+        serve(&host, request, device)?;
     }
 
     let text = if args.output.json {
@@ -49,6 +50,56 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
     let signal = signals.wait();
     tracing::info!("ending after {signal}");
     drop(host);
+    Ok(())
+}
+
+fn serve(host: &DeviceHost, request: &DeviceRequest, device: Created) -> Result<(), Failure> {
+    let (socket, name) = (&request.socket, &request.device);
+    match device {
+        Created::Device(device) => {
+            host.serve_boxed(socket, name, device)?;
+        }
+        Created::PhysicalFunction {
+            pf,
+            options,
+            enable,
+        } => {
+            let pf = EmulatedPf::serve(host, socket, name, pf, options)?;
+            if enable > 0 {
+                pf.enable_virtualization(EnableVirtualization::enable(enable))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// No two PFs are at one place: `hdv sriov` names them by it. The buses below a port are one device's.
+fn check_places(requests: &[DeviceRequest], devices: &[Created]) -> Result<(), Failure> {
+    let mut placed: Vec<(&DeviceRequest, Placement)> = Vec::new();
+    for (request, device) in requests.iter().zip(devices) {
+        let Created::PhysicalFunction { options, .. } = device else {
+            continue;
+        };
+        let place = options.placement;
+        let (secondary, subordinate) = (place.port().secondary(), place.port().subordinate());
+        let overlaps = |other: &Placement| {
+            other.segment() == place.segment()
+                && other.port().secondary() <= subordinate
+                && secondary <= other.port().subordinate()
+        };
+        if let Some((first, other)) = placed.iter().find(|(_, other)| overlaps(other)) {
+            let message = format!(
+                "the devices for {} and {} both take bus {:02x} of segment {:04x}; give one of them another, \
+                 with --set place=SEGMENT:BUS:00.0 (`hdv devices` says more)",
+                first.socket.display(),
+                request.socket.display(),
+                secondary.max(other.port().secondary()),
+                place.segment(),
+            );
+            return Err(message.into());
+        }
+        placed.push((request, place));
+    }
     Ok(())
 }
 
@@ -69,7 +120,7 @@ fn announce(host: &DeviceHost, paint: Paint) -> String {
 }
 
 fn served(host: &DeviceHost) -> Vec<Device> {
-    host.devices().into_iter().map(Device::from).collect()
+    status::devices(host.devices())
 }
 
 /// Hundreds of devices need more descriptors than the usual soft limit allows.
@@ -82,7 +133,7 @@ fn raise_descriptor_limit() {
 }
 
 /// Makes the device of a request. Everything that can be wrong with it is told here.
-fn create(request: &DeviceRequest) -> Result<Box<dyn PciDevice>, Failure> {
+fn create(request: &DeviceRequest) -> Result<Created, Failure> {
     let Some(kind) = catalog().iter().find(|kind| kind.name == request.device) else {
         let names: Vec<_> = catalog().iter().map(|kind| kind.name).collect();
         let message = format!(

@@ -1,9 +1,9 @@
 //! Devices of running hosts, in the form that this command's JSON has everywhere: ids as
-//! hexadecimal text.
+//! hexadecimal text, VFs right behind their PF.
 
 use std::path::PathBuf;
 
-use hdv::{ClientStatus, DeviceStatus};
+use hdv::{BroughtBy, ClientStatus, DeviceStatus};
 use serde::Serialize;
 
 use crate::decode::Hex;
@@ -12,6 +12,8 @@ use crate::process;
 /// A device of a host.
 #[derive(Debug, Serialize)]
 pub(crate) struct Device {
+    /// Names it within its host.
+    pub(crate) id: u64,
     pub(crate) name: String,
     pub(crate) vendor: Hex<4>,
     pub(crate) device: Hex<4>,
@@ -19,6 +21,17 @@ pub(crate) struct Device {
     pub(crate) socket: PathBuf,
     pub(crate) state: String,
     pub(crate) client: Option<DeviceClient>,
+    /// Which VF of which PF it is, if it is one.
+    pub(crate) vf_of: Option<VfOf>,
+}
+
+/// Names a VF within its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct VfOf {
+    /// The id of the PF.
+    pub(crate) pf: u64,
+    /// Its number, from 0.
+    pub(crate) vf: u16,
 }
 
 /// Who uses it.
@@ -37,6 +50,7 @@ pub(crate) struct DeviceClient {
 impl From<DeviceStatus> for Device {
     fn from(status: DeviceStatus) -> Self {
         Self {
+            id: status.id,
             name: status.name,
             vendor: Hex(status.vendor_id.into()),
             device: Hex(status.device_id.into()),
@@ -44,8 +58,19 @@ impl From<DeviceStatus> for Device {
             socket: status.socket,
             state: status.state,
             client: status.client.map(DeviceClient::from),
+            vf_of: status
+                .brought_by
+                .map(|BroughtBy { device, vf }| VfOf { pf: device, vf }),
         }
     }
+}
+
+/// The devices of a host, each PF followed by its VFs in their order.
+pub(crate) fn devices(statuses: Vec<DeviceStatus>) -> Vec<Device> {
+    let mut devices: Vec<Device> = statuses.into_iter().map(Device::from).collect();
+    // Ids count up, so devices stay in the order in which they came.
+    devices.sort_by_key(|device| (device.vf_of.map_or(device.id, |of| of.pf), device.vf_of));
+    devices
 }
 
 impl From<ClientStatus> for DeviceClient {
@@ -60,5 +85,41 @@ impl From<ClientStatus> for DeviceClient {
             bar_reads: status.bar_reads,
             bar_writes: status.bar_writes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(id: u64, brought_by: Option<(u64, u16)>) -> DeviceStatus {
+        DeviceStatus {
+            id,
+            name: "nic".to_owned(),
+            class_id: None,
+            instance_id: None,
+            socket: "/s".into(),
+            vendor_id: 0x4f48,
+            device_id: 1,
+            class_code: 0,
+            state: "powered-off".to_owned(),
+            client: None,
+            brought_by: brought_by.map(|(device, vf)| BroughtBy { device, vf }),
+        }
+    }
+
+    #[test]
+    fn vfs_come_right_behind_their_pf() {
+        // The VFs of 1 came after 2 did, and those of 2 before.
+        let statuses = vec![
+            status(1, None),
+            status(2, None),
+            status(3, Some((2, 0))),
+            status(5, Some((1, 1))),
+            status(4, Some((1, 0))),
+            status(6, None),
+        ];
+        let ids: Vec<u64> = devices(statuses).iter().map(|device| device.id).collect();
+        assert_eq!(ids, [1, 4, 5, 2, 3, 6]);
     }
 }

@@ -1,6 +1,8 @@
-//! Devices made with OpenHDV. They use the public API of the crate `hdv` only, as anybody's would.
+//! Devices made with OpenHDV. They use the public API of the crates `hdv` and `hdv_sriov` only, as
+//! anybody's would.
 
 mod catalog;
 pub mod sensor;
+pub mod sriov_sensor;
 
-pub use catalog::{CreateError, DeviceKind, Setting, catalog};
+pub use catalog::{CreateError, Created, DeviceKind, Setting, catalog};

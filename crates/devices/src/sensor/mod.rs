@@ -2,14 +2,18 @@
 //! ring in guest memory and by interrupt.
 //!
 //! [`registers`] is what a driver needs to know. This file is the device, `state` what its
-//! registers do, `sampler` its thread, `source` where values come from.
+//! registers do, `sampler` its thread, `pace` when a sample is due, `source` where values come from, `meter` what others
+//! see and limit. The VFs of [`SriovSensor`](crate::sriov_sensor::SriovSensor) are this device too.
 
+mod meter;
+mod pace;
 pub mod registers;
 mod sampler;
 mod source;
 mod state;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use hdv::{
@@ -20,8 +24,9 @@ use hdv::{
 pub use source::{SourceError, SourceName};
 
 use registers::{BAR0_SIZE, CLASS_CODE, DEVICE_ID, MSIX_PENDING, MSIX_TABLE, VECTORS, VENDOR_ID};
-use sampler::{Sampler, Shared};
-use source::Source;
+use sampler::Sampler;
+pub(crate) use sampler::Shared;
+pub(crate) use source::Source;
 
 /// See the module's documentation.
 ///
@@ -35,18 +40,13 @@ use source::Source;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Sensor {
+    device_id: u16,
     shared: Arc<Shared>,
-    activity: Activity,
+    source: Arc<dyn Source>,
+    /// Runs while samples are taken.
+    sampler: Option<Sampler>,
     /// Virtual processors run.
     started: bool,
-}
-
-/// Who has the source.
-enum Activity {
-    Idle(Box<dyn Source>),
-    Sampling(Sampler),
-    /// The source panicked.
-    Broken,
 }
 
 impl Sensor {
@@ -55,32 +55,44 @@ impl Sensor {
     /// # Errors
     /// The source gives no values.
     pub fn new(source: &SourceName) -> Result<Self, SourceError> {
-        Ok(Self {
-            shared: Arc::new(Shared::new()),
-            activity: Activity::Idle(source.open()?),
+        Ok(Self::with(DEVICE_ID, source.open()?, None))
+    }
+
+    /// A sensor that measures a source which others may measure too, with a quota of samples per second.
+    pub(crate) fn with(device_id: u16, source: Arc<dyn Source>, quota: Option<NonZeroU32>) -> Self {
+        Self {
+            device_id,
+            shared: Arc::new(Shared::new(quota)),
+            source,
+            sampler: None,
             started: false,
-        })
+        }
+    }
+
+    /// What others see of it and limit it by, for as long as the sensor is there.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Starts or ends the sampler so that it runs exactly while the sensor is enabled and virtual
     /// processors run.
     fn follow(&mut self) {
-        let sample = self.started && self.shared.lock().state.enabled();
-        self.activity = match std::mem::replace(&mut self.activity, Activity::Broken) {
-            Activity::Idle(source) if sample => match Sampler::start(&self.shared, source) {
-                Ok(sampler) => Activity::Sampling(sampler),
-                Err((error, source)) => {
+        let (enabled, period) = {
+            let guarded = self.shared.lock();
+            (guarded.state.enabled(), guarded.state.period())
+        };
+        self.shared.meter().set_period(period);
+        match (self.started && enabled, self.sampler.take()) {
+            (true, None) => match Sampler::start(&self.shared, &self.source) {
+                Ok(sampler) => self.sampler = Some(sampler),
+                Err(error) => {
                     tracing::error!("the sensor cannot sample: {error}");
                     self.shared.lock().state.fail(registers::ERROR_SOURCE);
-                    Activity::Idle(source)
                 }
             },
-            Activity::Sampling(sampler) if !sample => match sampler.stop() {
-                Some(source) => Activity::Idle(source),
-                None => Activity::Broken,
-            },
-            activity => activity,
-        };
+            (false, Some(sampler)) => sampler.stop(),
+            (_, sampler) => self.sampler = sampler,
+        }
     }
 }
 
@@ -96,11 +108,11 @@ impl PciDevice for Sensor {
     fn config_space(&self) -> Result<ConfigSpace, ConfigError> {
         let identity = Identity {
             vendor_id: VENDOR_ID,
-            device_id: DEVICE_ID,
+            device_id: self.device_id,
             revision_id: 1,
             class: ClassCode::from_u24(CLASS_CODE),
             subsystem_vendor_id: VENDOR_ID,
-            subsystem_id: DEVICE_ID,
+            subsystem_id: self.device_id,
         };
         let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
         ConfigSpace::builder(identity)
@@ -144,6 +156,7 @@ impl PciDevice for Sensor {
         self.follow();
         self.shared.lock().state.reset();
         self.started = started;
+        self.follow();
     }
 
     fn teardown(&mut self) {

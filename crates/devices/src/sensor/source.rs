@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::registers::sine_value;
@@ -11,14 +13,17 @@ use super::registers::sine_value;
 /// The kernel updates the load average every five seconds; reading it for every sample would
 /// only cost time.
 const LOAD_INTERVAL: Duration = Duration::from_millis(250);
+/// Chips measure a few times a second; a thousand reads of the file are enough to miss none, however many
+/// sensors share the source.
+const HWMON_INTERVAL: Duration = Duration::from_millis(1);
 /// Where the kernel lists its hardware sensors.
 const HWMON: &str = "/sys/class/hwmon";
 const LOAD_AVERAGE: &str = "/proc/loadavg";
 
-/// A source of values in thousandths.
-pub(super) trait Source: Send {
-    /// The value for a sample.
-    fn value(&mut self, sequence: u32) -> Result<i32, SourceError>;
+/// A source of values in thousandths. Many sensors may share one; none waits for another.
+pub(crate) trait Source: Send + Sync {
+    /// The value of a sensor's sample with this sequence number.
+    fn value(&self, sequence: u32) -> Result<i32, SourceError>;
 }
 
 /// What a sensor measures, as its user names it: `load`, `hwmon`, `csv:PATH`, `sine`.
@@ -94,22 +99,22 @@ impl fmt::Display for SourceName {
 
 impl SourceName {
     /// Opens the source and sees that it gives values.
-    pub(super) fn open(&self) -> Result<Box<dyn Source>, SourceError> {
+    pub(crate) fn open(&self) -> Result<Arc<dyn Source>, SourceError> {
         Ok(match self {
-            Self::Load => Box::new(File::new(
+            Self::Load => Arc::new(File::new(
                 LOAD_AVERAGE.into(),
                 LOAD_INTERVAL,
                 // The first of several numbers.
                 |text| thousandths(text.split_whitespace().next()?),
             )?),
-            Self::Hwmon => Box::new(File::new(
+            Self::Hwmon => Arc::new(File::new(
                 find_hwmon()?,
-                Duration::ZERO,
+                HWMON_INTERVAL,
                 // The kernel gives thousandths of a degree.
                 |text| text.trim().parse().ok(),
             )?),
-            Self::Csv(path) => Box::new(Recorded::load(path)?),
-            Self::Sine => Box::new(Sine),
+            Self::Csv(path) => Arc::new(Recorded::load(path)?),
+            Self::Sine => Arc::new(Sine),
         })
     }
 }
@@ -117,7 +122,7 @@ impl SourceName {
 struct Sine;
 
 impl Source for Sine {
-    fn value(&mut self, sequence: u32) -> Result<i32, SourceError> {
+    fn value(&self, sequence: u32) -> Result<i32, SourceError> {
         Ok(sine_value(sequence))
     }
 }
@@ -128,8 +133,12 @@ struct File {
     /// How long a value that was read stands for the next ones.
     interval: Duration,
     parse: fn(&str) -> Option<i32>,
-    latest: i32,
-    read_at: Instant,
+    origin: Instant,
+    latest: AtomicI32,
+    /// When the file is to be read again, in nanoseconds after `origin`.
+    due: AtomicU64,
+    /// Held by whoever reads the file; the others take the latest value meanwhile.
+    reading: Mutex<()>,
 }
 
 impl File {
@@ -143,21 +152,45 @@ impl File {
             path,
             interval,
             parse,
-            latest,
-            read_at: Instant::now(),
+            origin: Instant::now(),
+            latest: AtomicI32::new(latest),
+            due: AtomicU64::new(nanoseconds(interval)),
+            reading: Mutex::new(()),
         })
+    }
+
+    fn now(&self) -> u64 {
+        nanoseconds(self.origin.elapsed())
+    }
+
+    fn is_due(&self) -> bool {
+        self.now() >= self.due.load(Ordering::Relaxed)
     }
 }
 
 impl Source for File {
-    fn value(&mut self, _sequence: u32) -> Result<i32, SourceError> {
-        let now = Instant::now();
-        if now.duration_since(self.read_at) >= self.interval {
-            self.latest = read_value(&self.path, self.parse)?;
-            self.read_at = now;
+    fn value(&self, _sequence: u32) -> Result<i32, SourceError> {
+        if self.is_due() {
+            let reading = match self.reading.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            // Another one may have read it in between.
+            if reading.is_some() && self.is_due() {
+                let value = read_value(&self.path, self.parse)?;
+                self.latest.store(value, Ordering::Relaxed);
+                let due = self.now().saturating_add(nanoseconds(self.interval));
+                self.due.store(due, Ordering::Relaxed);
+            }
         }
-        Ok(self.latest)
+        Ok(self.latest.load(Ordering::Relaxed))
     }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    // 584 years fit.
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn read_value(path: &Path, parse: fn(&str) -> Option<i32>) -> Result<i32, SourceError> {
@@ -188,11 +221,8 @@ fn find_hwmon() -> Result<PathBuf, SourceError> {
     monitors.into_iter().next().ok_or(SourceError::NoHwmon)
 }
 
-/// Values of a file, over and over.
-struct Recorded {
-    values: Vec<i32>,
-    next: usize,
-}
+/// Values of a file, over and over: every sensor's first sample is the first value.
+struct Recorded(Vec<i32>);
 
 impl Recorded {
     fn load(path: &Path) -> Result<Self, SourceError> {
@@ -216,15 +246,15 @@ impl Recorded {
         if values.is_empty() {
             return Err(SourceError::Empty(path.to_owned()));
         }
-        Ok(Self { values, next: 0 })
+        Ok(Self(values))
     }
 }
 
 impl Source for Recorded {
-    fn value(&mut self, _sequence: u32) -> Result<i32, SourceError> {
-        let value = self.values[self.next];
-        self.next = (self.next + 1) % self.values.len();
-        Ok(value)
+    fn value(&self, sequence: u32) -> Result<i32, SourceError> {
+        // 32 bits fit where this is built; there is a value at least.
+        let index = usize::try_from(sequence).unwrap_or_default() % self.0.len();
+        Ok(self.0[index])
     }
 }
 
@@ -272,7 +302,7 @@ mod tests {
     fn recorded_values_come_in_order_and_again() {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "time,value\n0,1.5\n1,-2\n\n").unwrap();
-        let mut source = SourceName::Csv(file.path().into()).open().unwrap();
+        let source = SourceName::Csv(file.path().into()).open().unwrap();
         let values: Vec<i32> = (0..4).map(|n| source.value(n).unwrap()).collect();
         assert_eq!(values, [1500, -2000, 1500, -2000]);
 
@@ -282,6 +312,38 @@ mod tests {
         fs::write(file.path(), "value\n").unwrap();
         let error = SourceName::Csv(file.path().into()).open().err().unwrap();
         assert!(matches!(error, SourceError::Empty(_)), "{error}");
+    }
+
+    fn file(path: &Path, interval: Duration) -> File {
+        File::new(path.to_owned(), interval, |text| text.trim().parse().ok()).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_read_again_when_its_value_is_old() {
+        let stored = tempfile::NamedTempFile::new().unwrap();
+        fs::write(stored.path(), "1").unwrap();
+        let (fresh, old) = (
+            file(stored.path(), Duration::ZERO),
+            file(stored.path(), Duration::from_secs(1 << 20)),
+        );
+        fs::write(stored.path(), "2").unwrap();
+        assert_eq!(fresh.value(0).unwrap(), 2);
+        assert_eq!(old.value(0).unwrap(), 1);
+        fs::write(stored.path(), "moon").unwrap();
+        assert!(fresh.value(1).is_err());
+        assert_eq!(old.value(1).unwrap(), 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_another_one_that_reads_the_file() {
+        let stored = tempfile::NamedTempFile::new().unwrap();
+        fs::write(stored.path(), "1").unwrap();
+        let file = file(stored.path(), Duration::ZERO);
+        fs::write(stored.path(), "2").unwrap();
+        let reading = file.reading.lock().unwrap();
+        assert_eq!(file.value(0).unwrap(), 1);
+        drop(reading);
+        assert_eq!(file.value(0).unwrap(), 2);
     }
 
     #[test]

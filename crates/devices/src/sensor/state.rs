@@ -222,10 +222,11 @@ impl State {
 
     /// Takes samples: (time in nanoseconds, value) each. Interrupts come after all of them are
     /// visible.
-    pub(super) fn take(&mut self, samples: &[(u64, i32)]) {
+    pub(super) fn take(&mut self, samples: &[(u64, i32)]) -> Taken {
+        let mut taken = Taken::default();
         if !self.enabled() {
             // They were measured before the driver ended sampling and would come after it.
-            return;
+            return taken;
         }
         let mut raised = Raised::default();
         let mut ring = match self.open_ring() {
@@ -253,8 +254,10 @@ impl State {
                 },
             };
             if added {
+                taken.delivered += 1;
                 self.coalesced = self.coalesced.saturating_add(1);
             } else {
+                taken.lost += 1;
                 self.overflows = self.overflows.saturating_add(1);
                 raised.overflow |= self.status & STATUS_OVERFLOW == 0;
                 self.status |= STATUS_OVERFLOW;
@@ -269,6 +272,7 @@ impl State {
             raised.samples = true;
         }
         self.signal(raised);
+        taken
     }
 
     /// The tail as the driver has left it; `None` if no ring is in use.
@@ -346,6 +350,14 @@ impl State {
             }
         }
     }
+}
+
+/// What became of samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) delivered: u64,
+    /// The ring was full.
+    pub(super) lost: u64,
 }
 
 /// Which vectors to signal.
