@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::io;
 
 use hdv::{BindError, DeviceError, HostError, MemoryError, MmioError};
+use hdv_sriov::PfError;
 
 use crate::types::Hresult;
 
@@ -136,6 +137,15 @@ impl From<HostError> for Failure {
             _ => codes::E_FAIL,
         };
         Self::told(code, &error)
+    }
+}
+
+impl From<PfError> for Failure {
+    fn from(error: PfError) -> Self {
+        match error {
+            PfError::Host(error) => error.into(),
+            error => Self::told(codes::E_INVALIDARG, &error),
+        }
     }
 }
 
