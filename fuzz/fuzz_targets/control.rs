@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use hdv_control::wire::{self, LENGTH_SIZE, MESSAGE_LIMIT, Request, Response};
+use hdv_control::wire::{self, LENGTH_SIZE, Message, Request, Response};
 use libfuzzer_sys::fuzz_target;
 
 // The bytes as a frame of their own, and the bytes as a message whose length is right.
@@ -14,13 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn look(frame: &[u8]) {
-    let size = wire::frame_size(frame);
-    match &size {
-        Ok(Some(size)) => assert!((LENGTH_SIZE..=LENGTH_SIZE + MESSAGE_LIMIT).contains(size)),
-        Ok(None) => assert!(frame.len() < LENGTH_SIZE),
-        Err(_) => assert!(frame.len() >= LENGTH_SIZE),
-    }
-    let whole = size.is_ok_and(|size| size == Some(frame.len()));
+    let whole = is_whole::<Request>(frame);
     if let Ok(request) = wire::decode::<Request>(frame) {
         assert!(whole, "no message out of a part");
         let Ok(again) = wire::encode(&request) else {
@@ -29,6 +23,7 @@ fn look(frame: &[u8]) {
         let again = wire::decode::<Request>(&again).expect("what we write can be read");
         assert_eq!(again.command, request.command);
     }
+    let whole = is_whole::<Response>(frame);
     if let Ok(response) = wire::decode::<Response>(frame) {
         assert!(whole, "no message out of a part");
         let Ok(again) = wire::encode(&response) else {
@@ -41,4 +36,14 @@ fn look(frame: &[u8]) {
             (response, again) => panic!("{response:?} became {again:?}"),
         }
     }
+}
+
+fn is_whole<M: Message>(frame: &[u8]) -> bool {
+    let size = wire::frame_size::<M>(frame);
+    match &size {
+        Ok(Some(size)) => assert!((LENGTH_SIZE..=LENGTH_SIZE + M::LIMIT).contains(size)),
+        Ok(None) => assert!(frame.len() < LENGTH_SIZE),
+        Err(_) => assert!(frame.len() >= LENGTH_SIZE),
+    }
+    size.is_ok_and(|size| size == Some(frame.len()))
 }

@@ -14,7 +14,7 @@ use crate::peer::PeerCredentials;
 use crate::registry::ControlError;
 use crate::wire::{self, LENGTH_SIZE, Request, Response, WireError};
 
-/// How long a server may take to accept, and to answer a call.
+/// How long a server may take to accept, and to answer a call unless more is said.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A control socket that cannot be reached.
@@ -48,10 +48,12 @@ pub enum CallError {
     #[error(transparent)]
     Wire(#[from] WireError),
     /// The server did not answer in time.
-    #[error("the control socket {} gave no answer within {} seconds; its process may be stopped", path.display(), PATIENCE.as_secs())]
+    #[error("the control socket {} gave no answer within {} seconds; its process may be busy or stopped", path.display(), patience.as_secs())]
     TimedOut {
         /// The socket.
         path: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// The connection broke.
     #[error("the connection to the control socket {} broke: {source}", path.display())]
@@ -61,6 +63,13 @@ pub enum CallError {
         /// What the kernel said.
         source: io::Error,
     },
+}
+
+/// Until when a call waits.
+#[derive(Clone, Copy)]
+struct Limit {
+    deadline: Instant,
+    patience: Duration,
 }
 
 /// A connection to a control socket.
@@ -109,14 +118,31 @@ impl Client {
     /// # Errors
     /// The command failed, the server did not answer in time, or the connection broke.
     pub fn call(&mut self, command: &str, args: &Value) -> Result<Value, CallError> {
+        self.call_within(command, args, PATIENCE)
+    }
+
+    /// As [`call`](Self::call), for a command that may take as long as `patience`. One that takes longer
+    /// goes on all the same.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn call_within(
+        &mut self,
+        command: &str,
+        args: &Value,
+        patience: Duration,
+    ) -> Result<Value, CallError> {
         let frame = wire::encode(&Request {
             command: command.to_owned(),
             args: args.clone(),
         })?;
-        let deadline = Instant::now() + PATIENCE;
+        let limit = Limit {
+            deadline: Instant::now() + patience,
+            patience,
+        };
         let mut rest = frame.as_slice();
         while !rest.is_empty() {
-            self.limit(deadline)?;
+            self.limit(limit)?;
             match self.stream.write(rest) {
                 Ok(0) => return Err(self.broken(io::ErrorKind::WriteZero.into())),
                 Ok(count) => rest = &rest[count..],
@@ -124,19 +150,19 @@ impl Client {
             }
         }
         let mut bytes = vec![0; LENGTH_SIZE];
-        self.receive(&mut bytes, deadline)?;
-        let size = wire::frame_size(&bytes)?.unwrap_or(LENGTH_SIZE);
+        self.receive(&mut bytes, limit)?;
+        let size = wire::frame_size::<Response>(&bytes)?.unwrap_or(LENGTH_SIZE);
         bytes.resize(size, 0);
-        self.receive(&mut bytes[LENGTH_SIZE..], deadline)?;
-        match wire::decode(&bytes)? {
+        self.receive(&mut bytes[LENGTH_SIZE..], limit)?;
+        match wire::decode::<Response>(&bytes)? {
             Response::Ok(value) => Ok(value),
             Response::Error(error) => Err(error.into()),
         }
     }
 
-    fn receive(&mut self, mut rest: &mut [u8], deadline: Instant) -> Result<(), CallError> {
+    fn receive(&mut self, mut rest: &mut [u8], limit: Limit) -> Result<(), CallError> {
         while !rest.is_empty() {
-            self.limit(deadline)?;
+            self.limit(limit)?;
             match self.stream.read(rest) {
                 Ok(0) => return Err(self.broken(io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => rest = &mut rest[count..],
@@ -147,11 +173,12 @@ impl Client {
     }
 
     /// Sets the stream's time-outs to what is left until the deadline.
-    fn limit(&self, deadline: Instant) -> Result<(), CallError> {
-        let left = deadline.saturating_duration_since(Instant::now());
+    fn limit(&self, limit: Limit) -> Result<(), CallError> {
+        let left = limit.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(CallError::TimedOut {
                 path: self.path.clone(),
+                patience: limit.patience,
             });
         }
         self.stream

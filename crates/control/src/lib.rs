@@ -40,4 +40,4 @@ pub use peer::PeerCredentials;
 pub use registry::{ControlError, ErrorKind, RegisterError, Registry};
 pub use runtime_directory::{RuntimeDirectory, RuntimeDirectoryError};
 pub use server::{ControlServer, ServerError};
-pub use wire::{MESSAGE_LIMIT, WireError};
+pub use wire::{REQUEST_LIMIT, RESPONSE_LIMIT, WireError};

@@ -222,11 +222,17 @@ impl Service {
             if ready[0] {
                 return;
             }
+            let begin = Instant::now();
             let mut ready_connections = ready[2..].iter();
             self.connections.retain_mut(|connection| {
                 let ready = ready_connections.next().copied().unwrap_or(false);
                 !ready || connection.progress(&self.registry)
             });
+            // While a command took its time nobody was looked at, so nobody was silent.
+            let held_up = begin.elapsed();
+            for connection in &mut self.connections {
+                connection.deadline += held_up;
+            }
             if ready[1] && accepting {
                 self.accept();
             }
@@ -278,6 +284,7 @@ impl Service {
             stream,
             input: Vec::new(),
             output: Vec::new(),
+            sent: 0,
             closing: false,
             deadline: Instant::now() + IDLE_LIMIT,
         });
@@ -289,6 +296,8 @@ struct Connection {
     stream: UnixStream,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// How much of the output is sent.
+    sent: usize,
     closing: bool,
     deadline: Instant,
 }
@@ -324,22 +333,24 @@ impl Connection {
 
     /// Sends what is pending; returns whether nothing is left.
     fn send(&mut self) -> io::Result<bool> {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
+        while self.sent < self.output.len() {
+            match self.stream.write(&self.output[self.sent..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => drop(self.output.drain(..count)),
+                Ok(count) => self.sent += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
         }
+        self.output = Vec::new();
+        self.sent = 0;
         Ok(true)
     }
 
     /// Reads on; returns whether a whole request, or one that cannot be accepted, is there.
     fn receive(&mut self) -> io::Result<bool> {
         loop {
-            let missing = match wire::frame_size(&self.input) {
+            let missing = match wire::frame_size::<Request>(&self.input) {
                 Ok(Some(size)) if self.input.len() >= size => return Ok(true),
                 Ok(Some(size)) => size - self.input.len(),
                 Ok(None) => LENGTH_SIZE - self.input.len(),

@@ -12,10 +12,27 @@ use thiserror::Error;
 
 use crate::registry::ControlError;
 
-/// Largest message, in bytes, without its length field. A list of thousands of devices fits.
-pub const MESSAGE_LIMIT: usize = 4 << 20;
+/// Largest request, in bytes, without its length field.
+pub const REQUEST_LIMIT: usize = 4 << 20;
+/// Largest response, in bytes, without its length field. A list of 65536 devices fits: a physical
+/// function and all virtual functions that it can have.
+pub const RESPONSE_LIMIT: usize = 32 << 20;
 /// Size of the length field, in bytes.
 pub const LENGTH_SIZE: usize = 4;
+
+/// [`Request`] or [`Response`].
+pub trait Message: Serialize + DeserializeOwned {
+    /// Most bytes of one, without its length field.
+    const LIMIT: usize;
+}
+
+impl Message for Request {
+    const LIMIT: usize = REQUEST_LIMIT;
+}
+
+impl Message for Response {
+    const LIMIT: usize = RESPONSE_LIMIT;
+}
 
 /// What a client asks.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,10 +59,12 @@ pub enum Response {
 #[derive(Debug, Error)]
 pub enum WireError {
     /// The message is larger than either end accepts.
-    #[error("a control message of {length} bytes is over the limit of {MESSAGE_LIMIT}")]
+    #[error("a control message of {length} bytes is over the limit of {limit}")]
     TooLong {
         /// Its length in bytes.
         length: u64,
+        /// The most that there may be.
+        limit: usize,
     },
     /// The frame is cut off, or something follows it.
     #[error("a control message has {length} bytes with its length field, which says otherwise")]
@@ -61,16 +80,17 @@ pub enum WireError {
 /// A message with its length before it.
 ///
 /// # Errors
-/// The message is over [`MESSAGE_LIMIT`], or it cannot be written as JSON.
-pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
+/// The message is over its [`LIMIT`](Message::LIMIT), or it cannot be written as JSON.
+pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, WireError> {
     let mut frame = vec![0; LENGTH_SIZE];
     serde_json::to_writer(&mut frame, message)?;
     let length = frame.len() - LENGTH_SIZE;
     let field = u32::try_from(length)
         .ok()
-        .filter(|_| length <= MESSAGE_LIMIT)
+        .filter(|_| length <= M::LIMIT)
         .ok_or(WireError::TooLong {
             length: length as u64,
+            limit: M::LIMIT,
         })?;
     frame[..LENGTH_SIZE].copy_from_slice(&field.to_le_bytes());
     Ok(frame)
@@ -80,16 +100,17 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, WireError> {
 /// field is not complete.
 ///
 /// # Errors
-/// The message that follows is over [`MESSAGE_LIMIT`].
-pub fn frame_size(bytes: &[u8]) -> Result<Option<usize>, WireError> {
+/// The message that follows is over its [`LIMIT`](Message::LIMIT).
+pub fn frame_size<M: Message>(bytes: &[u8]) -> Result<Option<usize>, WireError> {
     let Some(field) = bytes.first_chunk::<LENGTH_SIZE>() else {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*field);
     match usize::try_from(length) {
-        Ok(length) if length <= MESSAGE_LIMIT => Ok(Some(LENGTH_SIZE + length)),
+        Ok(length) if length <= M::LIMIT => Ok(Some(LENGTH_SIZE + length)),
         _ => Err(WireError::TooLong {
             length: length.into(),
+            limit: M::LIMIT,
         }),
     }
 }
@@ -98,8 +119,8 @@ pub fn frame_size(bytes: &[u8]) -> Result<Option<usize>, WireError> {
 ///
 /// # Errors
 /// The frame is not as long as it says, or its message is not the JSON that was expected.
-pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, WireError> {
-    match frame_size(frame)? {
+pub fn decode<M: Message>(frame: &[u8]) -> Result<M, WireError> {
+    match frame_size::<M>(frame)? {
         Some(size) if size == frame.len() => Ok(serde_json::from_slice(&frame[LENGTH_SIZE..])?),
         _ => Err(WireError::Incomplete {
             length: frame.len(),
@@ -122,7 +143,7 @@ mod tests {
         let frame = encode(&request).unwrap();
         assert_eq!(frame[..4], 33_u32.to_le_bytes());
         assert_eq!(&frame[4..], br#"{"command":"list","args":{"a":1}}"#);
-        assert_eq!(frame_size(&frame).unwrap(), Some(frame.len()));
+        assert_eq!(frame_size::<Request>(&frame).unwrap(), Some(frame.len()));
 
         let ok = encode(&Response::Ok(json!(7))).unwrap();
         assert_eq!(&ok[4..], br#"{"ok":7}"#);
@@ -162,12 +183,17 @@ mod tests {
 
     #[test]
     fn the_limit_is_exact() {
-        let at = u32::try_from(MESSAGE_LIMIT).unwrap();
-        assert!(frame_size(&at.to_le_bytes()).unwrap().is_some());
-        assert!(frame_size(&(at + 1).to_le_bytes()).is_err());
-        assert_eq!(frame_size(&[0xff; 3]).unwrap(), None);
-        // Two quotation marks belong to the string.
-        assert!(encode(&"x".repeat(MESSAGE_LIMIT - 2)).is_ok());
-        assert!(encode(&"x".repeat(MESSAGE_LIMIT - 1)).is_err());
+        fn at<M: Message>(length: usize) -> Result<Option<usize>, WireError> {
+            frame_size::<M>(&u32::try_from(length).unwrap().to_le_bytes())
+        }
+        assert!(at::<Request>(REQUEST_LIMIT).unwrap().is_some());
+        assert!(at::<Request>(REQUEST_LIMIT + 1).is_err());
+        assert!(at::<Response>(RESPONSE_LIMIT).unwrap().is_some());
+        assert!(at::<Response>(RESPONSE_LIMIT + 1).is_err());
+        assert_eq!(frame_size::<Request>(&[0xff; 3]).unwrap(), None);
+        let around = r#"{"ok":""}"#.len();
+        let response = |length| Response::Ok("x".repeat(length).into());
+        assert!(encode(&response(RESPONSE_LIMIT - around)).is_ok());
+        assert!(encode(&response(RESPONSE_LIMIT - around + 1)).is_err());
     }
 }

@@ -4,11 +4,12 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use hdv_control::{
-    CallError, Client, ConnectError, ControlError, ControlServer, ErrorKind, MESSAGE_LIMIT,
-    Registry, RuntimeDirectory,
+    CallError, Client, ConnectError, ControlError, ControlServer, ErrorKind, REQUEST_LIMIT,
+    RESPONSE_LIMIT, Registry, RuntimeDirectory,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +20,8 @@ struct Fixture {
     _parent: tempfile::TempDir,
     directory: RuntimeDirectory,
     server: ControlServer,
+    /// Told when the command that takes long begins.
+    begun: Receiver<()>,
 }
 
 fn start() -> Fixture {
@@ -36,11 +39,20 @@ fn start() -> Fixture {
             Ok("x".repeat(count).into())
         })
         .unwrap();
+    let (begin, begun) = mpsc::channel();
+    registry
+        .register("sleep", move |seconds| {
+            begin.send(()).unwrap();
+            std::thread::sleep(Duration::from_secs(seconds.as_u64().unwrap()));
+            Ok("slept".into())
+        })
+        .unwrap();
     let server = ControlServer::start(&directory, registry).unwrap();
     Fixture {
         _parent: parent,
         directory,
         server,
+        begun,
     }
 }
 
@@ -83,7 +95,10 @@ fn several_calls_go_over_one_connection() {
     match client.call("nonsense", &Value::Null) {
         Err(CallError::Command(error)) => {
             assert_eq!(error.kind, ErrorKind::UnknownCommand);
-            assert!(error.message.contains("echo, fail, repeat"), "{error}");
+            assert!(
+                error.message.contains("echo, fail, repeat, sleep"),
+                "{error}"
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -94,18 +109,49 @@ fn several_calls_go_over_one_connection() {
 fn large_messages_pass_and_too_large_answers_are_errors() {
     let fixture = start();
     let mut client = Client::connect(&fixture.server.path()).unwrap();
-    let text: Value = "y".repeat(MESSAGE_LIMIT / 2).into();
+    let text: Value = "y".repeat(REQUEST_LIMIT / 2).into();
     assert_eq!(client.call("echo", &text).unwrap(), text);
-    match client.call("repeat", &MESSAGE_LIMIT.into()) {
+    let answer = client.call("repeat", &(RESPONSE_LIMIT / 2).into());
+    assert_eq!(answer.unwrap().as_str().unwrap().len(), RESPONSE_LIMIT / 2);
+    match client.call("repeat", &RESPONSE_LIMIT.into()) {
         Err(CallError::Command(error)) => assert_eq!(error.kind, ErrorKind::Internal),
         other => panic!("{other:?}"),
     }
-    let too_large: Value = "z".repeat(MESSAGE_LIMIT).into();
+    let too_large: Value = "z".repeat(REQUEST_LIMIT).into();
     assert!(matches!(
         client.call("echo", &too_large),
         Err(CallError::Wire(_))
     ));
     assert_eq!(client.call("echo", &json!("after")).unwrap(), "after");
+}
+
+#[test]
+fn a_command_may_take_its_time_and_others_are_answered_after_it() {
+    let fixture = start();
+    let mut patient = Client::connect(&fixture.server.path()).unwrap();
+    // One that has its request read only after more than a connection may be silent.
+    let mut waiting = raw(&fixture);
+    let second = patient.call("echo", &json!(1)).unwrap();
+    assert_eq!(second, 1);
+    let hurried = fixture.server.path();
+    let long = std::thread::spawn(move || {
+        let patience = GENEROUS;
+        patient.call_within("sleep", &json!(6), patience).unwrap()
+    });
+    fixture.begun.recv_timeout(GENEROUS).unwrap();
+    waiting
+        .write_all(&frame(br#"{"command":"echo","args":2}"#))
+        .unwrap();
+    let mut client = Client::connect(&hurried).unwrap();
+    let patience = Duration::from_millis(100);
+    match client.call_within("echo", &json!(3), patience) {
+        Err(error @ CallError::TimedOut { .. }) => {
+            assert!(error.to_string().contains("within 0 seconds"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(long.join().unwrap(), "slept");
+    assert_eq!(read_frame(&mut waiting), json!({"ok": 2}));
 }
 
 #[test]
@@ -174,7 +220,7 @@ fn silent_slow_and_unreading_clients_hold_nobody_up() {
     let mut partial = raw(&fixture);
     partial.write_all(&frame(b"{\"command\"")[..9]).unwrap();
     let mut unreading = raw(&fixture);
-    let request = format!(r#"{{"command":"repeat","args":{}}}"#, MESSAGE_LIMIT / 2);
+    let request = format!(r#"{{"command":"repeat","args":{}}}"#, RESPONSE_LIMIT / 2);
     unreading.write_all(&frame(request.as_bytes())).unwrap();
 
     let start = Instant::now();
