@@ -64,6 +64,9 @@ the client leaves. What killed hosts left behind is removed.")]
     Ls(OutputArgs),
     /// Look at the device behind a vfio-user socket
     Probe(ProbeArgs),
+    /// Look at SR-IOV devices, emulated and real, and enable their virtual functions
+    #[command(subcommand, after_help = SRIOV_HELP)]
+    Sriov(SriovCommand),
     /// Check what this machine can run, and say what is missing
     #[command(after_help = "\
 Examples:
@@ -80,6 +83,96 @@ Examples:
   hdv completions zsh > ~/.zfunc/_hdv
   hdv completions fish > ~/.config/fish/completions/hdv.fish")]
     Completions(CompletionsArgs),
+}
+
+const SRIOV_HELP: &str = "\
+Examples:
+  hdv sriov list
+  hdv sriov show 01:00.0
+  hdv sriov enable 01:00.0 3
+  hdv sriov config 01:00.0 0 | lspci -F /dev/stdin -vvv
+
+A PF is named by its address (0000:01:00.0 or 01:00.0), an emulated one also by the path
+of its socket, or by the process that has it and its address (1234/0000:01:00.0), one of
+this machine by its directory in /sys/bus/pci/devices. VFs are counted from 0.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SriovCommand {
+    /// List the physical functions of running device hosts and of this machine
+    #[command(after_help = "\
+Examples:
+  hdv sriov list
+  hdv sriov list --json | jq -r '.pfs[].name'")]
+    List(OutputArgs),
+    /// Show a physical function: its SR-IOV registers, its VFs and who uses them
+    #[command(after_help = "\
+Examples:
+  hdv sriov show 01:00.0
+  hdv sriov show /tmp/nic.sock
+  hdv sriov show --json 01:00.0 | jq -r '.vfs[].socket'
+
+Registers of a PF of this machine can be read by root only.")]
+    Show(PfArgs),
+    /// Enable virtual functions
+    #[command(after_help = "\
+Examples:
+  hdv sriov enable 01:00.0 3
+  hdv sriov enable --json 01:00.0 3 | jq -r '.vfs[].socket'
+
+Each VF of an emulated PF gets a socket beside the PF's (nic-vf0.sock beside nic.sock),
+which a VM connects to as to any other device. For a PF of this machine it takes root.")]
+    Enable(EnableArgs),
+    /// Disable the virtual functions
+    #[command(after_help = "\
+Examples:
+  hdv sriov disable 01:00.0
+
+VFs in use are stopped and taken away; reads of the VMs that use them are all ones from
+then on.")]
+    Disable(PfArgs),
+    /// Print config space, in the form that `lspci -F` reads
+    #[command(after_help = "\
+Examples:
+  hdv sriov config 01:00.0 0
+  hdv sriov config 01:00.0 | lspci -F /dev/stdin -vvv
+  hdv probe --hexdump /tmp/nic-vf0.sock | lspci -F /dev/stdin -vvv
+
+A VF's own config space is raw: vendor and device id read ffff, BARs 0. The last
+example shows the complete function that a VM gets.")]
+    Config(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PfArgs {
+    /// Address, process/address or socket of a PF
+    #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
+    pub(crate) pf: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnableArgs {
+    /// Address, process/address or socket of a PF
+    #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
+    pub(crate) pf: String,
+    /// How many VFs
+    #[arg(value_name = "N")]
+    pub(crate) num_vfs: u16,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    /// Address, process/address or socket of a PF
+    #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
+    pub(crate) pf: String,
+    /// Which VF, from 0; without it, the PF's own config space
+    #[arg(value_name = "VF")]
+    pub(crate) vf: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

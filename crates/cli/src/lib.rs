@@ -16,9 +16,11 @@ pub mod outside;
 mod pci_names;
 mod probe;
 mod process;
+mod progress;
 mod remedy;
 mod serve;
 mod signals;
+mod sriov;
 mod status;
 mod style;
 
@@ -59,7 +61,7 @@ pub fn main() -> ExitCode {
 
 fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
     let command = Cli::from_arg_matches(matches)?.command;
-    // `ls` and `serve` look at the hosts themselves, and fail where that is not possible.
+    // `ls`, `sriov` and `serve` look at the hosts themselves, and fail where that is not possible.
     if matches!(
         command,
         Command::Devices(_) | Command::Probe(_) | Command::Doctor(_)
@@ -79,6 +81,7 @@ fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
         }
         Command::Ls(output) => ls::run(output)?,
         Command::Probe(probe) => probe::run(&probe)?,
+        Command::Sriov(command) => sriov::run(&command)?,
         Command::Doctor(output) => return doctor::run(output),
         Command::Completions(completions) => completions::run(&completions)?,
     }

@@ -31,7 +31,7 @@ pub fn config_text(config: &[u8]) -> String {
 /// Config space as `hdv probe --hexdump` prints it.
 #[must_use]
 pub fn hexdump(config: &[u8]) -> String {
-    crate::hexdump::hexdump(config)
+    crate::hexdump::hexdump(crate::hexdump::NOWHERE, config)
 }
 
 /// The names that a `pci.ids` with this content has for a vendor, its device and a class code

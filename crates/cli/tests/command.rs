@@ -473,7 +473,9 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.stdout(&["completions", shell]);
         assert!(
-            script.contains("probe") && script.contains("hexdump"),
+            ["probe", "hexdump", "sriov", "enable"]
+                .iter()
+                .all(|word| script.contains(word)),
             "{shell}"
         );
     }
@@ -520,8 +522,24 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn every_subcommand_has_examples() {
     let place = Place::new();
-    for command in ["devices", "serve", "ls", "probe", "doctor", "completions"] {
-        let help = place.stdout(&[command, "--help"]);
+    let commands = [
+        "devices",
+        "serve",
+        "ls",
+        "probe",
+        "sriov",
+        "sriov list",
+        "sriov show",
+        "sriov enable",
+        "sriov disable",
+        "sriov config",
+        "doctor",
+        "completions",
+    ];
+    for command in commands {
+        let mut arguments: Vec<_> = command.split(' ').collect();
+        arguments.push("--help");
+        let help = place.stdout(&arguments);
         assert!(
             help.contains(&format!("Examples:\n  hdv {command}")),
             "{help}"

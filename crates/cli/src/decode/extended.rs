@@ -13,6 +13,8 @@ use hdv_pci::spec::header::BAR_COUNT;
 use hdv_pci::spec::{COMPATIBLE_SIZE, CONFIG_SPACE_SIZE};
 use serde::Serialize;
 
+use super::ari::Ari;
+use super::sriov::Sriov;
 use super::{ConfigBytes, Hex, names};
 use crate::style;
 
@@ -46,6 +48,9 @@ pub(crate) enum Details {
         revision: u32,
         length: u32,
     },
+    Ari(Ari),
+    #[serde(rename = "sr-iov")]
+    Sriov(Box<Sriov>),
     /// Nothing but its name is known here.
     Other,
 }
@@ -114,6 +119,11 @@ fn details(config: ConfigBytes<'_>, offset: u16, id: u16) -> Details {
                 serial: bytes.map(|byte| format!("{byte:02x}")).join("-"),
             }
         }
+        extended_capability_id::ARI => {
+            Ari::decode(config, offset).map_or(Details::Other, Details::Ari)
+        }
+        extended_capability_id::SRIOV => Sriov::decode(config, offset)
+            .map_or(Details::Other, |sriov| Details::Sriov(Box::new(sriov))),
         extended_capability_id::RESIZABLE_BAR => resizable_bars(config, offset),
         VENDOR_SPECIFIC if config.holds(offset, HEADER_SIZE + 4) => {
             let head = config.u32(offset + HEADER_SIZE);
@@ -181,6 +191,8 @@ impl fmt::Display for Details {
                 revision,
                 length,
             } => write!(formatter, "id {id}, revision {revision}, {length} bytes"),
+            Self::Ari(ari) => ari.fmt(formatter),
+            Self::Sriov(sriov) => sriov.fmt(formatter),
             Self::Other => Ok(()),
         }
     }

@@ -3,15 +3,18 @@
 //! The bytes come from any vfio-user server, so every pointer in them is checked and every
 //! list bounded. Names of vendors and devices are not here ([`crate::pci_names`]).
 
+mod ari;
 mod capability;
 mod extended;
 mod names;
+mod sriov;
 
 use hdv_pci::spec::header::{self, Command, Status};
 use serde::Serialize;
 
 pub(crate) use capability::Capability;
-pub(crate) use extended::ExtendedCapability;
+pub(crate) use extended::{Details as ExtendedDetails, ExtendedCapability};
+pub(crate) use sriov::Sriov;
 
 /// A copy of config space, of 256 or 4096 bytes or whatever a server has.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +93,19 @@ pub(crate) struct BarRegister {
     pub(crate) address: Hex<1>,
 }
 
+impl BarRegister {
+    /// What kind of memory it is, for people.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match (self.kind, self.prefetchable) {
+            (BarKind::Io, _) => "I/O ports",
+            (BarKind::Memory32, false) => "memory, 32 bit",
+            (BarKind::Memory32, true) => "memory, 32 bit, prefetchable",
+            (BarKind::Memory64, false) => "memory, 64 bit",
+            (BarKind::Memory64, true) => "memory, 64 bit, prefetchable",
+        }
+    }
+}
+
 /// What a base address register describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -118,6 +134,16 @@ pub(crate) struct ConfigSpace {
 }
 
 impl ConfigSpace {
+    /// The SR-IOV extended capability, with its offset.
+    pub(crate) fn sriov(&self) -> Option<(Hex<3>, &Sriov)> {
+        self.extended_capabilities
+            .iter()
+            .find_map(|capability| match &capability.details {
+                ExtendedDetails::Sriov(sriov) => Some((capability.offset, &**sriov)),
+                _ => None,
+            })
+    }
+
     /// Decodes a type 0 config space.
     pub(crate) fn decode(bytes: &[u8]) -> Self {
         let config = ConfigBytes(bytes);
@@ -155,7 +181,7 @@ impl ConfigSpace {
             command: names::command(Command::from_bits_retain(config.u16(header::COMMAND))),
             status: names::status(status),
             interrupt_pin: config.u8(header::INTERRUPT_PIN),
-            bars: bars(config),
+            bars: bars(config, header::BAR0),
             capabilities,
             extended_capabilities,
             faults,
@@ -163,13 +189,14 @@ impl ConfigSpace {
     }
 }
 
-fn bars(config: ConfigBytes<'_>) -> Vec<BarRegister> {
+/// Six registers from `first` on.
+fn bars(config: ConfigBytes<'_>, first: u16) -> Vec<BarRegister> {
     /// The register describes I/O ports.
     const IO: u32 = 1 << 0;
     let mut bars = Vec::new();
     let mut index = 0;
     while index < header::BAR_COUNT {
-        let offset = header::BAR0 + u16::from(index) * 4;
+        let offset = first.saturating_add(u16::from(index) * 4);
         let low = config.u32(offset);
         let is_last = index + 1 == header::BAR_COUNT;
         let (kind, address, prefetchable) = if low & IO != 0 {

@@ -16,7 +16,7 @@ pub(crate) use render::capability_table;
 
 use crate::Failure;
 use crate::args::ProbeArgs;
-use crate::hexdump::hexdump;
+use crate::hexdump::{NOWHERE, hexdump};
 use crate::pci_names::PciNames;
 use crate::style::{self, Paint};
 
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ProbeArgs) -> Result<(), Failure> {
     let mut client = connect(&args.socket)?;
     let told = |error| format!("{}: {error}", args.socket.display());
     let text = if args.hexdump {
-        hexdump(&view::read_config(&mut client).map_err(told)?)
+        hexdump(NOWHERE, &view::read_config(&mut client).map_err(told)?)
     } else {
         let names = PciNames::find();
         let view = view::View::read(&mut client, &args.socket, &names).map_err(told)?;

@@ -8,7 +8,7 @@ use hdv_vfio_user::{DeviceFlags, IrqFlags, RegionFlags, vfio};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::decode::{BarKind, BarRegister, ConfigSpace, Hex};
+use crate::decode::{BarRegister, ConfigSpace, Hex};
 use crate::pci_names::PciNames;
 use crate::process;
 use crate::style::printable;
@@ -219,18 +219,7 @@ fn region(
 impl Region {
     /// What kind of memory it is, for BARs.
     pub(super) fn kind(&self) -> &'static str {
-        match self.bar {
-            Some(BarRegister {
-                kind, prefetchable, ..
-            }) => match (kind, prefetchable) {
-                (BarKind::Io, _) => "I/O ports",
-                (BarKind::Memory32, false) => "memory, 32 bit",
-                (BarKind::Memory32, true) => "memory, 32 bit, prefetchable",
-                (BarKind::Memory64, false) => "memory, 64 bit",
-                (BarKind::Memory64, true) => "memory, 64 bit, prefetchable",
-            },
-            None => "",
-        }
+        self.bar.map_or("", |bar| bar.kind_name())
     }
 }
 

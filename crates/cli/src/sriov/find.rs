@@ -1,0 +1,271 @@
+//! Which PF a person means: all that there are, what each can be named by, and the one that has a name.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hdv::DeviceStatus;
+use hdv_sriov::{PciAddress, SysfsPf, VirtualizationError};
+
+use super::Pf;
+use super::emulated::EmulatedPf;
+use super::linux::{self, LinuxPf};
+use super::refusal::Refusal;
+use crate::Failure;
+use crate::process;
+use crate::style::printable;
+
+/// Said where there is no PF.
+pub(super) const HOW_TO_GET_ONE: &str = "\
+`hdv serve --device sriov-sensor --socket /tmp/nic.sock` starts an emulated one; `hdv serve --help` says more.";
+
+/// A PF with a name that no other one has.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    /// What can be typed.
+    pub(super) name: String,
+    pub(super) pf: Pf,
+}
+
+/// All that this user can reach.
+#[derive(Debug, Default)]
+pub(super) struct Everything {
+    pub(super) pfs: Vec<Named>,
+    /// What could not be looked at, and why.
+    pub(super) errors: Vec<String>,
+    /// The devices of each host, by id.
+    hosts: Vec<Arc<BTreeMap<u64, DeviceStatus>>>,
+}
+
+impl Everything {
+    pub(super) fn find(sysfs: &Path) -> Result<Self, Failure> {
+        let mut everything = Self::default();
+        let mut pfs = Vec::new();
+        for entry in hdv_control::hosts()? {
+            match EmulatedPf::of(&entry) {
+                Ok(host) => {
+                    pfs.extend(host.pfs.into_iter().map(Pf::Emulated));
+                    everything.hosts.push(host.devices);
+                }
+                // It has ended meanwhile.
+                Err(_) if !entry.path.exists() => {}
+                Err(error) => {
+                    let process = process::describe(entry.pid);
+                    everything.errors.push(format!("{process}: {error}"));
+                }
+            }
+        }
+        match of_this_machine(sysfs) {
+            Ok((found, errors)) => {
+                pfs.extend(found);
+                everything.errors.extend(errors);
+            }
+            Err(error) => everything
+                .errors
+                .push(format!("PFs of this machine: {error}")),
+        }
+        everything.pfs = named(pfs);
+        Ok(everything)
+    }
+}
+
+fn of_this_machine(sysfs: &Path) -> Result<(Vec<Pf>, Vec<String>), VirtualizationError> {
+    let (mut pfs, mut errors) = (Vec::new(), Vec::new());
+    for address in SysfsPf::list_in(sysfs)? {
+        match LinuxPf::open(sysfs, address) {
+            Ok(pf) => pfs.push(Pf::Linux(pf)),
+            Err(VirtualizationError::Gone) => {}
+            Err(error) => errors.push(format!("{address} of this machine: {error}")),
+        }
+    }
+    Ok((pfs, errors))
+}
+
+/// The one PF that a person names.
+pub(super) fn one(sysfs: &Path, text: &str) -> Result<Named, Failure> {
+    let everything = Everything::find(sysfs)?;
+    let wanted = Wanted::parse(text)?;
+    let mut found = everything
+        .pfs
+        .iter()
+        .filter(|named| wanted.is(&named.pf))
+        .collect::<Vec<_>>();
+    match (found.pop(), found.is_empty()) {
+        (Some(only), true) => Ok(only.clone()),
+        (Some(last), false) => {
+            found.push(last);
+            Err(ambiguous(text, &found).into())
+        }
+        (None, _) => Err(everything.missing(sysfs, text, &wanted).into()),
+    }
+}
+
+/// What a name says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    Address(PciAddress),
+    InProcess(u32, PciAddress),
+    /// A socket, or a directory of sysfs.
+    Path(PathBuf),
+}
+
+impl Wanted {
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if let Some((pid, address)) = text.split_once('/')
+            && let (Ok(pid), Ok(address)) = (pid.parse(), address.parse())
+        {
+            return Ok(Self::InProcess(pid, address));
+        }
+        match text.parse() {
+            Ok(address) => Ok(Self::Address(address)),
+            Err(_) if text.contains('/') || Path::new(text).exists() => Ok(Self::Path(text.into())),
+            Err(error) => Err(Refusal::new(format!(
+                "{error}; and there is no socket of that name"
+            ))
+            .remedy("`hdv sriov list` lists the PFs there are.")),
+        }
+    }
+
+    fn is(&self, pf: &Pf) -> bool {
+        match self {
+            Self::Address(address) => pf.address() == *address,
+            Self::InProcess(pid, address) => match pf {
+                Pf::Emulated(pf) => pf.pid == *pid && pf.address == *address,
+                Pf::Linux(_) => false,
+            },
+            Self::Path(path) => path_of(pf).iter().any(|of_pf| same(of_pf, path)),
+        }
+    }
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// The path by which a PF can be named.
+fn path_of(pf: &Pf) -> Option<PathBuf> {
+    match pf {
+        Pf::Emulated(pf) => pf.device().map(|device| device.socket.clone()),
+        Pf::Linux(pf) => Some(pf.path()),
+    }
+}
+
+/// Gives each the shortest name that no other one has: the address, the process and the address, or the path.
+fn named(pfs: Vec<Pf>) -> Vec<Named> {
+    let candidates: Vec<Vec<String>> = pfs.iter().map(names).collect();
+    let free = |name: &str| {
+        let same = candidates.iter().flatten().filter(|other| *other == name);
+        same.count() == 1
+    };
+    let chosen: Vec<String> = candidates
+        .iter()
+        .map(|names| {
+            let name = names.iter().find(|name| free(name)).or(names.last());
+            name.cloned().unwrap_or_default()
+        })
+        .collect();
+    let pairs = pfs.into_iter().zip(chosen);
+    pairs.map(|(pf, name)| Named { name, pf }).collect()
+}
+
+/// What a PF can be named by, the shortest first.
+fn names(pf: &Pf) -> Vec<String> {
+    let address = pf.address().to_string();
+    let mut names = vec![address.clone()];
+    if let Pf::Emulated(pf) = pf {
+        names.push(format!("{}/{address}", pf.pid));
+    }
+    names.extend(path_of(pf).map(|path| path.display().to_string()));
+    names
+}
+
+fn ambiguous(text: &str, found: &[&Named]) -> Refusal {
+    Refusal::new(format!("{text} names {} PFs", found.len()))
+        .remedy(lines("Name one of them:", found))
+}
+
+fn lines<'a>(heading: &str, pfs: impl IntoIterator<Item = &'a &'a Named>) -> String {
+    let mut text = heading.to_owned();
+    for named in pfs {
+        let _ = write!(text, "\n  {}", printable(&named.name));
+        let _ = match &named.pf {
+            Pf::Emulated(pf) => {
+                let name = pf.device().map_or("device", |device| &*device.name);
+                let process = process::describe(pf.pid);
+                write!(text, "  {} of {process}", printable(name))
+            }
+            Pf::Linux(pf) => match &pf.status.driver {
+                Some(driver) => write!(text, "  of this machine, driver {}", printable(driver)),
+                None => write!(text, "  of this machine"),
+            },
+        };
+    }
+    text
+}
+
+impl Everything {
+    /// Why there is no PF of that name.
+    fn missing(&self, sysfs: &Path, text: &str, wanted: &Wanted) -> Refusal {
+        let what = self
+            .something_else(sysfs, text, wanted)
+            .unwrap_or_else(|| format!("there is no PF {text}"));
+        let mut remedy = if self.pfs.is_empty() {
+            format!("There is no PF at all. {HOW_TO_GET_ONE}")
+        } else {
+            lines("There are:", &self.pfs.iter().collect::<Vec<_>>())
+        };
+        for error in &self.errors {
+            let _ = write!(remedy, "\nNot looked at: {error}");
+        }
+        Refusal::new(what).remedy(remedy)
+    }
+
+    /// What the name does name, if that is no PF.
+    fn something_else(&self, sysfs: &Path, text: &str, wanted: &Wanted) -> Option<String> {
+        for Named { name, pf } in &self.pfs {
+            if let Some(vf) = vf_of(pf, wanted) {
+                return Some(format!("{text} is VF {vf} of PF {name}"));
+            }
+        }
+        match wanted {
+            Wanted::Address(address) => linux::devices(sysfs)
+                .join(address.to_string())
+                .exists()
+                .then(|| format!("{text} of this machine is no PF: it has no SR-IOV capability")),
+            Wanted::InProcess(..) => None,
+            Wanted::Path(path) if !path.exists() => Some(format!("there is no {text}")),
+            Wanted::Path(path) => {
+                let mut devices = self.hosts.iter().flat_map(|devices| devices.values());
+                let device = devices.find(|device| same(&device.socket, path))?;
+                let name = printable(&device.name);
+                Some(format!(
+                    "{name} at {text} is no PF: it has no SR-IOV capability"
+                ))
+            }
+        }
+    }
+}
+
+/// Which of the PF's VFs a name names.
+fn vf_of(pf: &Pf, wanted: &Wanted) -> Option<u16> {
+    let is = |address: &str, path: Option<&Path>| match wanted {
+        Wanted::Address(wanted) => address.parse() == Ok(*wanted),
+        Wanted::InProcess(_, wanted) => address.parse() == Ok(*wanted),
+        Wanted::Path(wanted) => path.is_some_and(|path| same(path, wanted)),
+    };
+    match pf {
+        Pf::Emulated(pf) => {
+            if matches!(wanted, Wanted::InProcess(pid, _) if *pid != pf.pid) {
+                return None;
+            }
+            let mut vfs = pf.status.vfs.iter();
+            let socket = |vf| pf.vf_device(vf).map(|device| &*device.socket);
+            vfs.find(|vf| is(&vf.address, socket(vf))).map(|vf| vf.vf)
+        }
+        Pf::Linux(pf) => {
+            let mut vfs = pf.status.vfs.iter();
+            vfs.find(|vf| is(&vf.address, None)).map(|vf| vf.vf)
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! PFs as data, for JSON and for `render`.
+
+use std::path::PathBuf;
+
+use hdv_pci::spec::header::{BAR_PREFETCHABLE, BAR_TYPE_64, BAR_TYPE_MASK};
+use serde::Serialize;
+
+use super::Pf;
+use super::emulated::EmulatedPf;
+use super::find::Named;
+use super::linux::LinuxPf;
+use crate::decode::{BarKind, BarRegister, ConfigSpace, Hex, Sriov};
+use crate::process;
+use crate::status::{Device, DeviceClient};
+
+/// A PF, in short.
+#[derive(Debug, Serialize)]
+pub(super) struct PfSummary {
+    /// What it can be named by, and no other one.
+    pub(super) name: String,
+    pub(super) address: String,
+    /// TotalVFs, where it can be seen.
+    pub(super) total_vfs: Option<u16>,
+    /// NumVFs.
+    pub(super) num_vfs: u16,
+    pub(super) vf_enable: bool,
+    /// Beyond its own bus.
+    pub(super) captured_buses: u8,
+    #[serde(flatten)]
+    pub(super) origin: Origin,
+}
+
+/// Where a PF comes from.
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(super) enum Origin {
+    /// From a device host.
+    Emulated {
+        pid: u32,
+        process: Option<String>,
+        /// The VM that has the PF controls its VFs.
+        guest_controls_sriov: bool,
+        /// `None` if it has just gone.
+        device: Option<Device>,
+    },
+    /// From this machine.
+    Linux {
+        driver: Option<String>,
+        /// How many VFs its driver offers.
+        offered_vfs: Option<u16>,
+        path: PathBuf,
+    },
+}
+
+/// A PF, with all that can be told.
+#[derive(Debug, Serialize)]
+pub(super) struct PfDetails {
+    #[serde(flatten)]
+    pub(super) summary: PfSummary,
+    /// The offset of the SR-IOV capability.
+    pub(super) capability: Option<Hex<3>>,
+    /// `None` if they cannot be read.
+    pub(super) registers: Option<Sriov>,
+    /// Why they cannot be read.
+    pub(super) registers_error: Option<String>,
+    /// What VF BARs read after all ones were written; `None` if it is not known.
+    pub(super) probed_bars: Option<[Hex<8>; 6]>,
+    /// What that says: one for each VF BAR there is.
+    pub(super) vf_bars: Vec<ProbedBar>,
+    pub(super) vfs: Vec<Vf>,
+}
+
+/// A BAR of every VF.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct ProbedBar {
+    /// Its kind; the address is that of VF 0's, where registers can be read.
+    #[serde(flatten)]
+    pub(super) bar: BarRegister,
+    /// Of each VF's, in bytes.
+    pub(super) size: u64,
+}
+
+/// A VF that is enabled.
+#[derive(Debug, Serialize)]
+pub(super) struct Vf {
+    pub(super) vf: u16,
+    pub(super) address: String,
+    pub(super) bars: Vec<VfBar>,
+    /// Of an emulated one.
+    pub(super) socket: Option<PathBuf>,
+    /// Of an emulated one.
+    pub(super) state: Option<String>,
+    /// Who uses an emulated one.
+    pub(super) client: Option<DeviceClient>,
+    /// Who uses one of this machine.
+    pub(super) driver: Option<String>,
+}
+
+/// Where a BAR of a VF is on the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct VfBar {
+    pub(super) index: u8,
+    pub(super) address: Hex<1>,
+}
+
+pub(super) fn summary(named: &Named) -> PfSummary {
+    let name = named.name.clone();
+    match &named.pf {
+        Pf::Emulated(pf) => PfSummary {
+            name,
+            address: pf.address.to_string(),
+            total_vfs: Some(pf.status.total_vfs),
+            num_vfs: pf.status.num_vfs,
+            vf_enable: pf.status.vf_enable,
+            captured_buses: pf.status.captured_buses,
+            origin: Origin::Emulated {
+                pid: pf.pid,
+                process: process::name(pf.pid),
+                guest_controls_sriov: pf.status.guest_controls_sriov,
+                device: pf.device().cloned().map(Device::from),
+            },
+        },
+        Pf::Linux(pf) => PfSummary {
+            name,
+            address: pf.status.address.clone(),
+            total_vfs: pf.status.total_vfs,
+            num_vfs: pf.status.num_vfs,
+            vf_enable: pf.status.vf_enable,
+            captured_buses: pf.status.captured_buses,
+            origin: Origin::Linux {
+                driver: pf.status.driver.clone(),
+                offered_vfs: pf.status.offered_vfs,
+                path: pf.path(),
+            },
+        },
+    }
+}
+
+impl PfDetails {
+    /// Registers that cannot be read are told in [`registers_error`](Self::registers_error).
+    pub(super) fn of(named: &Named) -> Self {
+        let (probed_bars, vfs) = match &named.pf {
+            Pf::Emulated(pf) => (Some(pf.status.probed_bars), emulated_vfs(pf)),
+            Pf::Linux(pf) => (pf.status.probed_bars, linux_vfs(pf)),
+        };
+        let config = named.config(None);
+        let (config, registers_error) = match config {
+            Ok((_, bytes)) => (Some(ConfigSpace::decode(&bytes)), None),
+            Err(refusal) => (None, Some(refusal.what)),
+        };
+        let found = config.as_ref().and_then(ConfigSpace::sriov);
+        let registers = found.map(|(_, sriov)| sriov.clone());
+        Self {
+            summary: summary(named),
+            capability: found.map(|(offset, _)| offset),
+            vf_bars: probed_bars.map_or_else(Vec::new, |probed| {
+                let placed = registers.as_ref().map(|registers| &*registers.vf_bars);
+                probed_bars_of(probed, placed.unwrap_or_default())
+            }),
+            registers,
+            registers_error,
+            probed_bars: probed_bars.map(|probed| probed.map(|bits| Hex(bits.into()))),
+            vfs,
+        }
+    }
+}
+
+fn emulated_vfs(pf: &EmulatedPf) -> Vec<Vf> {
+    let vfs = pf.status.vfs.iter().map(|vf| {
+        let device = pf.vf_device(vf).cloned().map(Device::from);
+        let (socket, state, client) = match device {
+            Some(device) => (Some(device.socket), Some(device.state), device.client),
+            None => (None, None, None),
+        };
+        Vf {
+            vf: vf.vf,
+            address: vf.address.clone(),
+            bars: vf_bars(vf.bars),
+            socket,
+            state,
+            client,
+            driver: None,
+        }
+    });
+    vfs.collect()
+}
+
+fn linux_vfs(pf: &LinuxPf) -> Vec<Vf> {
+    let vfs = pf.status.vfs.iter().map(|vf| Vf {
+        vf: vf.vf,
+        address: vf.address.clone(),
+        bars: vf_bars(vf.bars),
+        socket: None,
+        state: None,
+        client: None,
+        driver: vf.driver.clone(),
+    });
+    vfs.collect()
+}
+
+fn vf_bars(bars: [Option<u64>; 6]) -> Vec<VfBar> {
+    let bars = (0..).zip(bars).filter_map(|(index, address)| {
+        let address = Hex(address?);
+        Some(VfBar { index, address })
+    });
+    bars.collect()
+}
+
+/// What probed values say, with the addresses that the registers have.
+fn probed_bars_of(probed: [u32; 6], placed: &[BarRegister]) -> Vec<ProbedBar> {
+    let mut bars = Vec::new();
+    let mut registers = (0..).zip(probed).peekable();
+    while let Some((index, low)) = registers.next() {
+        let wide = low & BAR_TYPE_64 != 0;
+        let high = registers.next_if(|_| wide).map(|(_, high)| high);
+        let mask = match high {
+            Some(high) => u64::from(high) << 32 | u64::from(low & !BAR_TYPE_MASK),
+            None => u64::from(low & !BAR_TYPE_MASK) | !u64::from(u32::MAX),
+        };
+        if low & !BAR_TYPE_MASK == 0 && high.unwrap_or(0) == 0 {
+            continue;
+        }
+        let address = placed.iter().find(|bar| bar.index == index);
+        bars.push(ProbedBar {
+            bar: BarRegister {
+                index,
+                kind: if wide {
+                    BarKind::Memory64
+                } else {
+                    BarKind::Memory32
+                },
+                prefetchable: low & BAR_PREFETCHABLE != 0,
+                address: address.map_or(Hex(0), |bar| bar.address),
+            },
+            size: (!mask).wrapping_add(1),
+        });
+    }
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probed_values_say_kind_and_size() {
+        let bar = |index, kind, prefetchable, address, size| ProbedBar {
+            bar: BarRegister {
+                index,
+                kind,
+                prefetchable,
+                address: Hex(address),
+            },
+            size,
+        };
+        let probed = [0xffff_c00c, 0xffff_ffff, 0xfff0_0000, 0, 4, 0xffff_fff0];
+        let placed = [bar(0, BarKind::Memory64, true, 0x1_0000_0000, 0).bar];
+        let expected = [
+            bar(0, BarKind::Memory64, true, 0x1_0000_0000, 0x4000),
+            bar(2, BarKind::Memory32, false, 0, 0x10_0000),
+            bar(4, BarKind::Memory64, false, 0, 0x10_0000_0000),
+        ];
+        assert_eq!(probed_bars_of(probed, &placed), expected);
+        assert_eq!(probed_bars_of([0; 6], &placed), []);
+        // Only the first register of a 64-bit BAR that has no second one.
+        assert_eq!(probed_bars_of([0, 0, 0, 0, 0, 0xffff_f004], &[]).len(), 1);
+    }
+
+    #[test]
+    fn only_bars_that_there_are_have_an_address() {
+        let bars = vf_bars([Some(0x1000), None, Some(0), None, None, None]);
+        let expected = [(0, 0x1000), (2, 0)].map(|(index, address)| VfBar {
+            index,
+            address: Hex(address),
+        });
+        assert_eq!(bars, expected);
+    }
+}
