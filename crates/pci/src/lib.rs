@@ -83,4 +83,5 @@ pub use routing_id::{RoutingId, RoutingIdError};
 pub use spec::header::{Command, Status};
 pub use spec::power::PowerState;
 pub use sriov_control::SriovError;
+pub use vf_config::VfConfigRules;
 pub use vf_routing::VfRouting;

@@ -5,12 +5,13 @@ use hdv_pci::spec::CONFIG_SPACE_SIZE;
 use hdv_pci::spec::header::{BAR_COUNT, BAR0, CAPABILITIES_POINTER, COMMAND, END, Status};
 use hdv_pci::spec::msix::MsixControl;
 use hdv_pci::spec::power::PowerControl;
-use hdv_pci::{ConfigSpace, Effects};
+use hdv_pci::{ConfigSpace, Effects, VfConfigRules};
 
 use super::dword::{self, Write, half};
 use super::function::CallbackFunction;
 use super::msi::{self, MsiRegisters};
 use super::msix;
+use crate::function::ConfigWrite;
 use crate::interrupts::InterruptKind;
 use crate::slot::read_nobody;
 
@@ -23,10 +24,25 @@ impl CallbackFunction {
         if self.refused {
             return read_nobody(offset, data);
         }
+        self.read_dwords(offset, data, Self::shown);
+    }
+
+    /// Reads config space as that of a VF; from 4096 on it is all ones.
+    pub(super) fn read_config_as_vf(&mut self, offset: u16, data: &mut [u8]) {
+        if self.refused {
+            return data.fill(0xff);
+        }
+        let rules = self.vf_rules();
+        self.read_dwords(offset, data, |function, offset| {
+            rules.shown(offset, function.shown(offset))
+        });
+    }
+
+    fn read_dwords(&mut self, offset: u16, data: &mut [u8], shown: impl Fn(&mut Self, u16) -> u32) {
         data.fill(0xff);
         dword::split(offset, data.len(), |offset, lane, range| {
             if offset < CONFIG_SPACE_SIZE {
-                let bytes = self.shown(offset).to_le_bytes();
+                let bytes = shown(self, offset).to_le_bytes();
                 let part = &mut data[range];
                 part.copy_from_slice(&bytes[lane..lane + part.len()]);
             }
@@ -34,7 +50,24 @@ impl CallbackFunction {
     }
 
     /// Writes config space; from 4096 on writes are dropped.
-    pub(super) fn write_config(&mut self, offset: u16, data: &[u8]) {
+    pub(super) fn write_config(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
+        self.write_dwords(offset, data, |_| u32::MAX)
+    }
+
+    /// Writes config space as that of a VF; from 4096 on writes are dropped.
+    pub(super) fn write_config_as_vf(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
+        let rules = self.vf_rules();
+        self.write_dwords(offset, data, |offset| rules.writable(offset))
+    }
+
+    /// Writes the bits that `writable` has ones for, by dword.
+    fn write_dwords(
+        &mut self,
+        offset: u16,
+        data: &[u8],
+        writable: impl Fn(u16) -> u32,
+    ) -> ConfigWrite {
+        let mut done = ConfigWrite::Registers;
         dword::split(offset, data.len(), |offset, lane, range| {
             if self.refused || offset >= CONFIG_SPACE_SIZE {
                 return;
@@ -43,15 +76,31 @@ impl CallbackFunction {
             let part = &data[range];
             value[lane..lane + part.len()].copy_from_slice(part);
             enable[lane..lane + part.len()].fill(0xff);
-            self.write_dword(Write {
+            let enable = u32::from_le_bytes(enable) & writable(offset);
+            let write = Write {
                 offset,
-                value: u32::from_le_bytes(value),
-                enable: u32::from_le_bytes(enable),
-            });
+                value: u32::from_le_bytes(value) & enable,
+                enable,
+            };
+            if enable != 0 && self.write_dword(write) == ConfigWrite::Reset {
+                done = ConfigWrite::Reset;
+            }
         });
+        done
     }
 
-    /// What the device reads; all ones if it fails, 0 before its first start.
+    /// What a VF has of this config space. Unlike a VM's, accesses as a VF come before the first start too.
+    fn vf_rules(&mut self) -> VfConfigRules {
+        if self.header.is_some() {
+            self.learn();
+        }
+        self.learned
+            .as_ref()
+            .map(|learned| learned.vf_rules)
+            .unwrap_or_default()
+    }
+
+    /// What the device reads; all ones if it fails, 0 before its capabilities are known.
     fn device_reads(&mut self, offset: u16) -> u32 {
         match self.learned {
             Some(_) => self.device.read_config(offset).unwrap_or(u32::MAX),
@@ -102,23 +151,26 @@ impl CallbackFunction {
         u32::from_le_bytes(dword)
     }
 
-    fn write_dword(&mut self, write: Write) {
+    fn write_dword(&mut self, write: Write) -> ConfigWrite {
         if write.offset < END {
             self.write_header(write);
         }
-        if let Some(value) = self.merged(write) {
-            self.device.write_config(write.offset, value);
-            self.act_on(write);
-        }
+        let Some(value) = self.merged(write) else {
+            return ConfigWrite::Registers;
+        };
+        self.device.write_config(write.offset, value);
+        self.act_on(write)
     }
 
-    /// Writes the bytes that are written to the host's header.
+    /// Writes what is written to the host's header.
     fn write_header(&mut self, write: Write) {
+        // Its status has no bits that a written one clears: those are the device's.
+        let value = write.over(self.header_reads(write.offset)).to_le_bytes();
         let Some(header) = &mut self.header else {
             return;
         };
-        let (value, enable) = (write.value.to_le_bytes(), write.enable.to_le_bytes());
-        for ((at, value), enable) in (write.offset..).zip(value).zip(enable) {
+        let bytes = (write.offset..).zip(value).zip(write.enable.to_le_bytes());
+        for ((at, value), enable) in bytes {
             if enable != 0 {
                 // BARs and command have no effect here: the VMM routes accesses.
                 let _: Effects = header.write(at, &[value]);
@@ -143,23 +195,24 @@ impl CallbackFunction {
     }
 
     /// Acts on a write that the device has seen.
-    fn act_on(&mut self, write: Write) {
+    fn act_on(&mut self, write: Write) -> ConfigWrite {
         let Some(learned) = &mut self.learned else {
-            return;
+            return ConfigWrite::Registers;
         };
         if learned.initiates_reset(write) {
             self.reset_registers(ConfigSpace::function_level_reset);
             self.reset_device();
-            return;
+            return ConfigWrite::Reset;
         }
         if learned.wakes_up(write) {
             let control = half(self.device_reads(write.offset), 0);
             let control = PowerControl::from_bits_retain(control);
-            if !control.contains(PowerControl::NO_SOFT_RESET) {
-                self.reset_registers(ConfigSpace::reset);
-                self.reset_device();
+            if control.contains(PowerControl::NO_SOFT_RESET) {
+                return ConfigWrite::Registers;
             }
-            return;
+            self.reset_registers(ConfigSpace::reset);
+            self.reset_device();
+            return ConfigWrite::Reset;
         }
         if let Some(msix) = &learned.msix
             && msix.control_offset() == write.offset
@@ -174,6 +227,7 @@ impl CallbackFunction {
         {
             self.follow_msi();
         }
+        ConfigWrite::Registers
     }
 
     /// Lets interrupts follow the MSI capability.

@@ -11,14 +11,14 @@ pub(super) const fn bits(dword: u32, shift: u32, width: u32) -> u32 {
     dword >> shift & ((1 << width) - 1)
 }
 
-/// One dword of a write: where, the bytes written in their places, ones where bytes are written.
+/// One dword of a write: where, the bits written in their places, ones where bits are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Write {
     /// Offset in config space, in bytes, a multiple of 4.
     pub(super) offset: u16,
-    /// Zero in bytes that are not written.
+    /// Zero in bits that are not written.
     pub(super) value: u32,
-    /// All ones in each byte that is written.
+    /// Ones in the bits that are written: whole bytes, but for a VF's own config space.
     pub(super) enable: u32,
 }
 

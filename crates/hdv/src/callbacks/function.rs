@@ -22,7 +22,7 @@ pub(super) struct CallbackFunction {
     pub(super) device: Device,
     /// The header that the host owns. From power-on it is the declared one.
     pub(super) header: Option<ConfigSpace>,
-    /// Known from the first start.
+    /// Known from the first start, or from the first access to config space as a VF.
     pub(super) learned: Option<Learned>,
     memory: GuestMemory,
     pub(super) interrupts: Interrupts,
@@ -51,7 +51,7 @@ impl CallbackFunction {
     }
 
     /// Reads the device's capabilities, once.
-    fn learn(&mut self) {
+    pub(super) fn learn(&mut self) {
         if self.learned.is_some() {
             return;
         }
@@ -107,7 +107,7 @@ impl CallbackFunction {
     /// addresses are cleared, it is started again.
     pub(super) fn reset_device(&mut self) {
         if self.learned.is_none() {
-            // Never started: nothing to take back.
+            // Never started, and not written to as a VF: nothing to take back.
             return;
         }
         let was_started = self.started;
@@ -259,16 +259,15 @@ impl Function for CallbackFunction {
     }
 
     fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
-        self.write_config(offset, data);
-        ConfigWrite::Registers
+        self.write_config(offset, data)
     }
 
     fn config_read_as_vf(&mut self, offset: u16, data: &mut [u8]) {
-        self.read_config(offset, data);
+        self.read_config_as_vf(offset, data);
     }
 
     fn config_write_as_vf(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
-        self.config_write(offset, data)
+        self.write_config_as_vf(offset, data)
     }
 
     fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]) {

@@ -1,9 +1,10 @@
-//! What the host learns of a device from its config space, once, after its first start.
+//! What the host learns of a device from its config space, once: after its first start, or at its
+//! first access as a VF.
 
-use hdv_pci::BarIndex;
 use hdv_pci::spec::express::{DEVICE_CAPABILITIES, DEVICE_CONTROL, DeviceCapabilities};
 use hdv_pci::spec::power::{CONTROL_STATUS, PowerControl, PowerState};
 use hdv_pci::spec::{capability_id, express};
+use hdv_pci::{BarIndex, VfConfigRules};
 
 use super::capabilities::{self, Entry, Read};
 use super::dword::{Write, half};
@@ -19,6 +20,8 @@ pub(super) struct Learned {
     pub(super) write_one: WriteOneToClear,
     pub(super) msi: Option<MsiRegisters>,
     pub(super) msix: Option<MsixTable>,
+    /// What of it a VF has.
+    pub(super) vf_rules: VfConfigRules,
     /// The dword of PCI Express device control, if the device has function level reset.
     function_level_reset: Option<u16>,
     /// The dword of power management control.
@@ -41,8 +44,8 @@ impl Learned {
             }
             true
         });
-        let function_level_reset = capabilities
-            .find(capability_id::PCI_EXPRESS)
+        let express = capabilities.find(capability_id::PCI_EXPRESS);
+        let function_level_reset = express
             .filter(|entry| can_reset(*entry, read))
             .map(|entry| entry.offset + DEVICE_CONTROL);
         Self {
@@ -50,6 +53,7 @@ impl Learned {
             write_one: WriteOneToClear::new(&capabilities, read),
             msi,
             msix,
+            vf_rules: VfConfigRules::new(express.map(|entry| entry.offset)),
             function_level_reset,
             power_control: capabilities
                 .find(capability_id::POWER_MANAGEMENT)

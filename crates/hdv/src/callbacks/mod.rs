@@ -73,7 +73,8 @@ impl Details {
 /// # Order
 /// `initialize`, `set_configuration` and `get_details` once, as the device is powered on; then `start`
 /// and `stop` alternately; `teardown` last and exactly once, also for a device that was never powered
-/// on. Config space is not read before the first `start`. Calls never overlap, but come from
+/// on. Config space is not accessed before the first `start`, but for that of a VF, which software at its
+/// PF may read and write as soon as the device is powered on. Calls never overlap, but come from
 /// different threads. A callback that fails ends the sequence: nothing but `teardown` follows, but
 /// for `start`, which is tried again for the next client. The error reaches whoever attached the
 /// device, [`DeviceError::code`] unchanged.
@@ -87,7 +88,8 @@ impl Details {
 /// The host owns identity, header type 0, BARs with their sizing, command register, interrupt
 /// line and pin (none), ROM (none), and the links of both capability lists: what the device reads
 /// there is not shown. It may answer 0 to all of it. Status, but for Capabilities List, and everything from
-/// 0x40 up are the device's. Its lists are walked once, after the first `start`; entries that are malformed (misaligned,
+/// 0x40 up are the device's. Its lists are walked once, after the first `start` or at a VF's first access from
+/// its PF, whichever is first; entries that are malformed (misaligned,
 /// in a loop, overlapping, outside config space, MSI-X outside its BARs) are left out.
 ///
 /// Every write is passed on, so that a device may watch for Memory Space Enable. A
