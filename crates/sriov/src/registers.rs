@@ -190,7 +190,11 @@ mod tests {
 
     #[test]
     fn a_capability_is_found_in_its_list() {
-        let config = dump(&[(0x100, 0x0e, 0x140), (0x140, 0x10, 0x200), (0x200, MRIOV, 0)]);
+        let config = dump(&[
+            (0x100, 0x0e, 0x140),
+            (0x140, 0x10, 0x200),
+            (0x200, MRIOV, 0),
+        ]);
         assert_eq!(extended_capability(&config, 0x0e), Some(0x100));
         assert_eq!(extended_capability(&config, MRIOV), Some(0x200));
         assert_eq!(extended_capability(&config, 0x0003), None);

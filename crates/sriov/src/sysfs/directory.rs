@@ -65,7 +65,9 @@ impl Directory {
 
     /// The number in an attribute, decimal; `None` if there is no such attribute.
     pub(super) fn number(&self, name: &str) -> Result<Option<u16>, VirtualizationError> {
-        self.parsed(name, "a decimal number of 16 bits", |text| text.parse().ok())
+        self.parsed(name, "a decimal number of 16 bits", |text| {
+            text.parse().ok()
+        })
     }
 
     /// The number in an attribute, hexadecimal; `None` if there is no such attribute.

@@ -127,10 +127,12 @@ impl SysfsPf {
         }
         let offset = self.directory.number("sriov_offset")?;
         let stride = self.directory.number("sriov_stride")?;
-        Ok(offset.zip(stride).map(|(first_vf_offset, vf_stride)| VfRouting {
-            first_vf_offset,
-            vf_stride,
-        }))
+        Ok(offset
+            .zip(stride)
+            .map(|(first_vf_offset, vf_stride)| VfRouting {
+                first_vf_offset,
+                vf_stride,
+            }))
     }
 
     fn calculated(
@@ -196,9 +198,9 @@ impl SysfsPf {
     /// What can be told for a refusal. What cannot be read then is left out: the refusal counts.
     fn circumstances(&self, asked: u16) -> Circumstances {
         let registers = self.registers().ok().flatten();
-        let last = asked.checked_sub(1).and_then(|last| {
-            self.calculated(registers.as_ref(), last).ok().flatten()
-        });
+        let last = asked
+            .checked_sub(1)
+            .and_then(|last| self.calculated(registers.as_ref(), last).ok().flatten());
         Circumstances {
             asked,
             offered: self.directory.number("sriov_totalvfs").ok().flatten(),
@@ -309,11 +311,16 @@ impl PciVirtualization for SysfsPf {
     }
 
     fn captured_buses(&self) -> u8 {
-        if self.check_alive().and_then(|()| self.check_capable()).is_err() {
+        if self
+            .check_alive()
+            .and_then(|()| self.check_capable())
+            .is_err()
+        {
             return 0;
         }
-        self.port_buses()
-            .map_or(0, |(secondary, subordinate)| subordinate.saturating_sub(secondary))
+        self.port_buses().map_or(0, |(secondary, subordinate)| {
+            subordinate.saturating_sub(secondary)
+        })
     }
 
     /// As the trait has it. Linux has no VF migration: what a device could do of it is

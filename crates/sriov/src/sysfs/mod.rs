@@ -156,7 +156,9 @@ impl SysfsPf {
     fn config(&self, offset: u16, data: &mut [u8]) -> Result<usize, VirtualizationError> {
         let left = usize::from(CONFIG_SPACE_SIZE.saturating_sub(offset));
         let length = data.len().min(left);
-        let read = self.directory.bytes("config", offset.into(), &mut data[..length])?;
+        let read = self
+            .directory
+            .bytes("config", offset.into(), &mut data[..length])?;
         read.ok_or(VirtualizationError::Gone)
     }
 
@@ -221,6 +223,7 @@ impl SysfsPf {
 
     /// The rows of a `resource` file; `None` if there is no such file.
     fn rows(&self, name: &str) -> Result<Option<Vec<Resource>>, VirtualizationError> {
-        self.directory.parsed(name, "a list of resources", resources::parse)
+        self.directory
+            .parsed(name, "a list of resources", resources::parse)
     }
 }

@@ -26,7 +26,11 @@ impl SysfsPf {
             return Ok(ProbedBars::Hidden);
         }
         let registers = self.registers()?;
-        let file = if registers.is_some() { "resource" } else { "virtfn0/resource" };
+        let file = if registers.is_some() {
+            "resource"
+        } else {
+            "virtfn0/resource"
+        };
         let Some(rows) = self.rows(file)? else {
             return Ok(match registers {
                 Some(_) => ProbedBars::Unknown("it is not there".to_owned()),

@@ -61,7 +61,9 @@ fn reason(errno: Errno, pf: &Circumstances) -> String {
             "driver {driver} does not support SR-IOV; bind one that does, such as pci-pf-stub"
         ),
         Errno::BUSY => match pf.enabled {
-            Some(enabled) if enabled != 0 => format!("{enabled} VFs are enabled; disable them first"),
+            Some(enabled) if enabled != 0 => {
+                format!("{enabled} VFs are enabled; disable them first")
+            }
             _ => format!("driver {driver} says that the PF is busy"),
         },
         Errno::NOMEM => match pf.last_bus {
@@ -70,7 +72,8 @@ fn reason(errno: Errno, pf: &Circumstances) -> String {
                  enough buses",
                 asked.saturating_sub(1)
             ),
-            Some(_) => "no room for the VFs' BARs in the memory windows of the port above the PF".to_owned(),
+            Some(_) => "no room for the VFs' BARs in the memory windows of the port above the PF"
+                .to_owned(),
             None => "not enough buses, or no room for the VFs' BARs in memory space".to_owned(),
         },
         Errno::PERM => format!(
@@ -86,7 +89,9 @@ pub(super) fn disregarded(path: PathBuf, circumstances: &Circumstances) -> Virtu
     let enabled = circumstances.enabled.unwrap_or_default();
     let reason = match circumstances.asked {
         0 => format!("driver {driver} left {enabled} VFs enabled"),
-        asked => format!("driver {driver} enabled {enabled} VFs of {asked}, and was told to disable them again"),
+        asked => format!(
+            "driver {driver} enabled {enabled} VFs of {asked}, and was told to disable them again"
+        ),
     };
     VirtualizationError::Refused {
         path,
@@ -156,7 +161,10 @@ mod tests {
         let buses = text(Errno::NOMEM, &at(Some((3, 2))));
         assert!(buses.contains("VF 7 would be on bus 0x03"), "{buses}");
         let memory = text(Errno::NOMEM, &at(Some((2, 2))));
-        assert!(memory.contains("BARs") && !memory.contains("bus 0x"), "{memory}");
+        assert!(
+            memory.contains("BARs") && !memory.contains("bus 0x"),
+            "{memory}"
+        );
         let busy = Circumstances {
             enabled: Some(2),
             ..circumstances()

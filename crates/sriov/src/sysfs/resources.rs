@@ -67,7 +67,10 @@ fn row(line: &str) -> Option<Resource> {
     });
     let mut next = || numbers.next().flatten();
     let (start, end, flags) = (next()?, next()?, next()?);
-    numbers.next().is_none().then_some(Resource { start, end, flags })
+    numbers
+        .next()
+        .is_none()
+        .then_some(Resource { start, end, flags })
 }
 
 /// Why what VF BARs read is not known.
@@ -103,10 +106,7 @@ pub(super) fn of_vf(rows: &[Resource]) -> Result<[u32; BARS], Unknown> {
     probed(rows, Some)
 }
 
-fn probed(
-    rows: &[Resource],
-    each: impl Fn(u64) -> Option<u64>,
-) -> Result<[u32; BARS], Unknown> {
+fn probed(rows: &[Resource], each: impl Fn(u64) -> Option<u64>) -> Result<[u32; BARS], Unknown> {
     let mut probed = [0; BARS];
     for (index, row) in rows.iter().enumerate().take(BARS) {
         if !row.is_bar() {
@@ -158,7 +158,11 @@ mod tests {
         let registers = [4, 0, 0, 4, 0, 0];
         let expected = [0xffff_c004, u32::MAX, 0, 0xffff_c004, u32::MAX, 0];
         assert_eq!(of_pf(&igb(), registers, 8), Ok(expected));
-        assert!(of_pf(&igb(), registers, 7).unwrap_err().contains("VF BAR 0"));
+        assert!(
+            of_pf(&igb(), registers, 7)
+                .unwrap_err()
+                .contains("VF BAR 0")
+        );
         assert!(of_pf(&igb(), registers, 0).is_err());
     }
 
@@ -166,7 +170,11 @@ mod tests {
     fn a_bar_without_addresses_is_not_taken_for_none() {
         let none = rows(&[NONE; 13]);
         assert_eq!(of_pf(&none, [0; 6], 8), Ok([0; 6]));
-        assert!(of_pf(&none, [0, 0, 0xc, 0, 0, 0], 8).unwrap_err().contains("VF BAR 2"));
+        assert!(
+            of_pf(&none, [0, 0, 0xc, 0, 0, 0], 8)
+                .unwrap_err()
+                .contains("VF BAR 2")
+        );
         assert!(of_pf(&[], [4, 0, 0, 0, 0, 0], 8).is_err());
         // The upper half of an address has no type bits.
         assert!(of_pf(&igb(), [4, 0xf, 0, 4, 0xf, 0], 8).is_ok());

@@ -1,6 +1,8 @@
 //! What a VF's own config space reads as by the SR-IOV rules (9.3.4), whatever a device shows there.
 
-use hdv::pci::spec::header::{BAR0, COMMAND, Command, EXPANSION_ROM, SUBSYSTEM_VENDOR_ID, VENDOR_ID};
+use hdv::pci::spec::header::{
+    BAR0, COMMAND, Command, EXPANSION_ROM, SUBSYSTEM_VENDOR_ID, VENDOR_ID,
+};
 
 /// BARs end where the `CardBus` CIS pointer begins.
 const BARS_END: u16 = BAR0 + 24;
@@ -8,7 +10,10 @@ const BARS_END: u16 = BAR0 + 24;
 /// Makes `data`, which a VF's config space reads from `offset` on, follow the rules: vendor and device id all ones; BARs, I/O
 /// Space and Memory Space 0.
 pub(super) fn apply(offset: u16, data: &mut [u8]) {
-    const SPACES: u8 = Command::IO_SPACE.union(Command::MEMORY_SPACE).bits().to_le_bytes()[0];
+    const SPACES: u8 = Command::IO_SPACE
+        .union(Command::MEMORY_SPACE)
+        .bits()
+        .to_le_bytes()[0];
     const _: () = assert!(BARS_END < SUBSYSTEM_VENDOR_ID);
     for (at, byte) in (offset..).zip(data) {
         match at {
