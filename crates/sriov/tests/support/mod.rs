@@ -38,13 +38,13 @@ pub const PLAIN: u64 = 0;
 pub const FETCH: u64 = 8;
 pub const SIGNAL: u64 = 0x10;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Who {
     Pf,
     Vf(u16),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
     Create,
     Initialize,
