@@ -85,6 +85,11 @@ fn additions() {
     build_and_run("additions.c", &WAYS);
 }
 
+#[test]
+fn virtualization() {
+    build_and_run("virtualization.c", &WAYS);
+}
+
 /// Over C's own tables: C++ has classes for them.
 #[test]
 fn proxy() {
@@ -111,6 +116,7 @@ fn headers() {
         "computecore.h",
         "hypervdevicevirtualization.h",
         "openhdv.h",
+        "pcivirt.h",
         "windows.h",
         "unknwn.h",
         "guiddef.h",
@@ -146,7 +152,11 @@ fn headers_bring_no_warnings() {
     let include = Path::new(env!("CARGO_MANIFEST_DIR")).join("include");
     let directory = tempfile::tempdir().expect("a directory");
     let source = directory.path().join("all");
-    std::fs::write(&source, "#include <windows.h>\n#include <openhdv.h>\n").expect("written");
+    std::fs::write(
+        &source,
+        "#include <windows.h>\n#include <openhdv.h>\n#include <pcivirt.h>\n",
+    )
+    .expect("written");
     for (compiler, standards, more) in [
         ("cc", ["-std=c99", "-std=c17"], C),
         ("c++", ["-std=c++11", "-std=c++20"], CPP),

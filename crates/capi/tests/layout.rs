@@ -5,8 +5,10 @@ use std::mem::{align_of, offset_of, size_of};
 use computecore::codes;
 use computecore::types::{
     DEVICE_HOST_FLAGS, DEVICE_TYPE_PCI, DOORBELL_ANY_VALUE, Guid, HdvPciDeviceInterface,
-    HdvPciPnpId, PCI_INTERFACE_VERSION_1,
+    HdvPciPnpId, Ntstatus, PCI_INTERFACE_VERSION_1, PciVirtualizationInterface, PhysicalFunction,
 };
+use hdv_sriov::NtStatus;
+use windows_sys::Wdk::System::SystemServices as wdm;
 use windows_sys::Win32::Foundation as win32;
 use windows_sys::Win32::System::Hypervisor as vendor;
 use windows_sys::core::{GUID, HRESULT};
@@ -43,6 +45,73 @@ fn hdv_pci_device_interface_layout() {
         write_intercepted_memory = WriteInterceptedMemory,
     );
     assert_eq!(size_of::<HdvPciDeviceInterface>(), 88);
+}
+
+#[test]
+fn pci_virtualization_interface_layout() {
+    same_offsets!(PciVirtualizationInterface, wdm::PCI_VIRTUALIZATION_INTERFACE:
+        size = Size, version = Version, context = Context,
+        interface_reference = InterfaceReference, interface_dereference = InterfaceDereference,
+        set_virtual_function_data = SetVirtualFunctionData,
+        get_virtual_function_data = GetVirtualFunctionData,
+        get_location = GetLocation, get_resources = GetResources,
+        enable_virtualization = EnableVirtualization,
+        get_virtual_function_probed_bars = GetVirtualFunctionProbedBars,
+    );
+    assert_eq!(size_of::<PciVirtualizationInterface>(), 80);
+    // It begins as every interface does.
+    assert_eq!(size_of::<wdm::INTERFACE>(), 32);
+    assert_eq!(
+        offset_of!(PciVirtualizationInterface, set_virtual_function_data),
+        size_of::<wdm::INTERFACE>()
+    );
+    assert_eq!(size_of::<Ntstatus>(), size_of::<win32::NTSTATUS>());
+}
+
+#[test]
+fn openhdv_physical_function_layout() {
+    assert_eq!(size_of::<PhysicalFunction>(), 56);
+    assert_eq!(align_of::<PhysicalFunction>(), 8);
+    let offsets = [
+        offset_of!(PhysicalFunction, version),
+        offset_of!(PhysicalFunction, supported_page_sizes),
+        offset_of!(PhysicalFunction, probed_bars),
+        offset_of!(PhysicalFunction, segment),
+        offset_of!(PhysicalFunction, total_vfs),
+        offset_of!(PhysicalFunction, virtual_function_device_id),
+        offset_of!(PhysicalFunction, device),
+        offset_of!(PhysicalFunction, function),
+        offset_of!(PhysicalFunction, secondary_bus),
+        offset_of!(PhysicalFunction, subordinate_bus),
+        offset_of!(PhysicalFunction, ari_forwarding),
+        offset_of!(PhysicalFunction, guest_controls_sriov),
+        offset_of!(PhysicalFunction, reserved),
+        offset_of!(PhysicalFunction, supply_virtual_function),
+    ];
+    assert_eq!(
+        offsets,
+        [0, 4, 8, 32, 36, 38, 40, 41, 42, 43, 44, 45, 46, 48]
+    );
+}
+
+#[test]
+fn status_codes() {
+    let pairs = [
+        (NtStatus::SUCCESS, win32::STATUS_SUCCESS),
+        (NtStatus::UNSUCCESSFUL, win32::STATUS_UNSUCCESSFUL),
+        (NtStatus::INVALID_PARAMETER, win32::STATUS_INVALID_PARAMETER),
+        (NtStatus::ACCESS_DENIED, win32::STATUS_ACCESS_DENIED),
+        (NtStatus::BUFFER_TOO_SMALL, win32::STATUS_BUFFER_TOO_SMALL),
+        (NtStatus::NOT_SUPPORTED, win32::STATUS_NOT_SUPPORTED),
+        (
+            NtStatus::INVALID_DEVICE_STATE,
+            win32::STATUS_INVALID_DEVICE_STATE,
+        ),
+        (NtStatus::POSSIBLE_DEADLOCK, win32::STATUS_POSSIBLE_DEADLOCK),
+    ];
+    for (ours, theirs) in pairs {
+        assert_eq!(ours.0, theirs.cast_unsigned(), "{ours:?}, {theirs:#x}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
  */
 #include <stddef.h>
 
+#include <pcivirt.h>
+
 #include "check.h"
 
 #ifdef __cplusplus
@@ -65,6 +67,56 @@ CALLBACK_AT(WriteConfigSpace, 7);
 CALLBACK_AT(ReadInterceptedMemory, 8);
 CALLBACK_AT(WriteInterceptedMemory, 9);
 
+#define ROUTINE_AT(member, offset) ASSERT(offsetof(PCI_VIRTUALIZATION_INTERFACE, member) == (offset))
+
+ASSERT(sizeof(NTSTATUS) == 4 && (NTSTATUS)-1 < 0);
+ASSERT(sizeof(INTERFACE) == 0x20 && sizeof(PCI_VIRTUALIZATION_INTERFACE) == 0x50);
+ASSERT(offsetof(INTERFACE, Size) == 0 && offsetof(INTERFACE, Version) == 2);
+ASSERT(offsetof(INTERFACE, Context) == 8 && offsetof(INTERFACE, InterfaceReference) == 0x10);
+ASSERT(offsetof(INTERFACE, InterfaceDereference) == 0x18);
+ROUTINE_AT(Size, 0);
+ROUTINE_AT(Version, 2);
+ROUTINE_AT(Context, 8);
+ROUTINE_AT(InterfaceReference, 0x10);
+ROUTINE_AT(InterfaceDereference, 0x18);
+ROUTINE_AT(SetVirtualFunctionData, 0x20);
+ROUTINE_AT(GetVirtualFunctionData, 0x28);
+ROUTINE_AT(GetLocation, 0x30);
+ROUTINE_AT(GetResources, 0x38);
+ROUTINE_AT(EnableVirtualization, 0x40);
+ROUTINE_AT(GetVirtualFunctionProbedBars, 0x48);
+ASSERT(sizeof(*(PINTERFACE)0) == sizeof(INTERFACE));
+ASSERT(sizeof(*(PPCI_VIRTUALIZATION_INTERFACE)0) == sizeof(PCI_VIRTUALIZATION_INTERFACE));
+ASSERT(OPENHDV_PCI_VIRTUALIZATION_INTERFACE_VERSION == 1);
+
+#define MEMBER_AT(member, offset) ASSERT(offsetof(OPENHDV_PHYSICAL_FUNCTION, member) == (offset))
+
+ASSERT(sizeof(OPENHDV_PHYSICAL_FUNCTION_VERSION) == 4);
+ASSERT(OpenHdvPhysicalFunctionVersionInvalid == 0 && OpenHdvPhysicalFunctionVersion1 == 1);
+ASSERT(sizeof(OPENHDV_PHYSICAL_FUNCTION) == 56);
+ASSERT(sizeof(*(POPENHDV_PHYSICAL_FUNCTION)0) == sizeof(OPENHDV_PHYSICAL_FUNCTION));
+MEMBER_AT(Version, 0);
+MEMBER_AT(SupportedPageSizes, 4);
+MEMBER_AT(ProbedBars, 8);
+MEMBER_AT(Segment, 32);
+MEMBER_AT(TotalVFs, 36);
+MEMBER_AT(VirtualFunctionDeviceID, 38);
+MEMBER_AT(Device, 40);
+MEMBER_AT(Function, 41);
+MEMBER_AT(SecondaryBus, 42);
+MEMBER_AT(SubordinateBus, 43);
+MEMBER_AT(AriForwarding, 44);
+MEMBER_AT(GuestControlsSriov, 45);
+MEMBER_AT(Reserved, 46);
+MEMBER_AT(SupplyVirtualFunction, 48);
+
+ASSERT(NT_SUCCESS(STATUS_SUCCESS) && !NT_SUCCESS(STATUS_UNSUCCESSFUL));
+ASSERT((UINT32)STATUS_UNSUCCESSFUL == 0xC0000001 && (UINT32)STATUS_INVALID_HANDLE == 0xC0000008);
+ASSERT((UINT32)STATUS_INVALID_PARAMETER == 0xC000000D && (UINT32)STATUS_ACCESS_DENIED == 0xC0000022);
+ASSERT((UINT32)STATUS_BUFFER_TOO_SMALL == 0xC0000023 && (UINT32)STATUS_NOT_SUPPORTED == 0xC00000BB);
+ASSERT((UINT32)STATUS_INVALID_DEVICE_STATE == 0xC0000184);
+ASSERT((UINT32)STATUS_POSSIBLE_DEADLOCK == 0xC0000194);
+
 ASSERT(S_OK == 0);
 ASSERT((UINT32)E_NOINTERFACE == 0x80004002 && (UINT32)E_POINTER == 0x80004003);
 ASSERT((UINT32)E_FAIL == 0x80004005 && (UINT32)E_INVALIDARG == 0x80070057);
@@ -82,6 +134,14 @@ ASSERT(HRESULT_FROM_WIN32(ERROR_SUCCESS) == S_OK && HRESULT_FROM_WIN32(E_FAIL) =
 /* As the library's own functions are declared. */
 static HRESULT(WINAPI* const initialize_host)(HCS_SYSTEM, HDV_HOST*) = HdvInitializeDeviceHost;
 
+/* As the vendor's pages write the routines' types out. */
+static PCI_VIRTUALIZATION_INTERFACE routines;
+typedef ULONG (*data_routine)(PVOID, USHORT, PVOID, ULONG, ULONG);
+typedef NTSTATUS (*location_routine)(PVOID, USHORT, PUINT16, PUINT8, PUINT8);
+typedef VOID (*resources_routine)(PVOID, PUINT8);
+typedef NTSTATUS (*enable_routine)(PVOID, UINT16, BOOLEAN, BOOLEAN, BOOLEAN);
+typedef NTSTATUS (*probed_bars_routine)(PVOID, PULONG);
+
 CHECK(interface_ids_are_the_vendors)
 {
     const GUID unknown = { 0, 0, 0, { 0xc0, 0, 0, 0, 0, 0, 0, 0x46 } };
@@ -93,6 +153,8 @@ CHECK(interface_ids_are_the_vendors)
     EXPECT(strcmp(text, "78523d62-d919-47ca-9cd7-08139172d685") == 0);
     EXPECT_RESULT(OpenHdvFormatGuid(&IID_IVmDeviceHostSupport, text), S_OK);
     EXPECT(strcmp(text, "e31aa49b-0914-465e-b145-1b9ba13efb10") == 0);
+    EXPECT_RESULT(OpenHdvFormatGuid(&GUID_PCI_VIRTUALIZATION_INTERFACE, text), S_OK);
+    EXPECT(strcmp(text, "64897b47-3a4a-4d75-bc74-89dd6c078293") == 0);
 }
 
 CHECK(wide_characters_are_utf16)
@@ -107,7 +169,15 @@ CHECK(wide_characters_are_utf16)
 
 CHECK(functions_have_the_vendors_types)
 {
+    data_routine set = routines.SetVirtualFunctionData;
+    data_routine get = routines.GetVirtualFunctionData;
+    location_routine locate = routines.GetLocation;
+    resources_routine resources = routines.GetResources;
+    enable_routine enable = routines.EnableVirtualization;
+    probed_bars_routine probed_bars = routines.GetVirtualFunctionProbedBars;
     EXPECT(initialize_host != NULL);
+    EXPECT(set == NULL && get == NULL && locate == NULL && resources == NULL);
+    EXPECT(enable == NULL && probed_bars == NULL);
 }
 
 int main(int argc, char** argv)

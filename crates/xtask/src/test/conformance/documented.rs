@@ -1,8 +1,8 @@
-//! The errors that each function documents, by the table of conditions that the interface has: what follows
-//! from parameters alone is in `rules`.
+//! The errors that each function, and each routine of an interface, documents, by the table of conditions that the interface
+//! has: what follows from parameters alone is in `rules`.
 
 /// Functions with the further errors that they must be tested for.
-pub(super) const DOCUMENTED: [(&str, &[&str]); 16] = [
+pub(super) const DOCUMENTED: [(&str, &[&str]); 24] = [
     ("HdvInitializeDeviceHostForProxy", &["E_NOINTERFACE"]),
     (
         "HdvInitializeDeviceHostForProxyEx",
@@ -40,4 +40,44 @@ pub(super) const DOCUMENTED: [(&str, &[&str]); 16] = [
         "HdvDestroySectionBackedMmioRange",
         &["ERROR_NOT_FOUND", "ERROR_BUSY"],
     ),
+    (
+        "OpenHdvCreatePhysicalFunction",
+        &["ERROR_ALREADY_EXISTS", "E_INVALIDARG", "callback"],
+    ),
+    (
+        "OpenHdvQueryPciVirtualizationInterface",
+        &["STATUS_NOT_SUPPORTED", "STATUS_BUFFER_TOO_SMALL"],
+    ),
+    (
+        "OpenHdvQueryPciVirtualizationInterfaceAt",
+        &[
+            "STATUS_NOT_SUPPORTED",
+            "STATUS_BUFFER_TOO_SMALL",
+            "STATUS_UNSUCCESSFUL",
+        ],
+    ),
+    (
+        "ENABLE_VIRTUALIZATION",
+        &[
+            "STATUS_INVALID_PARAMETER",
+            "STATUS_INVALID_DEVICE_STATE",
+            "STATUS_UNSUCCESSFUL",
+            "STATUS_ACCESS_DENIED",
+            "STATUS_POSSIBLE_DEADLOCK",
+        ],
+    ),
+    (
+        "GET_VIRTUAL_DEVICE_LOCATION",
+        &[
+            "STATUS_INVALID_PARAMETER",
+            "STATUS_NOT_SUPPORTED",
+            "STATUS_INVALID_DEVICE_STATE",
+        ],
+    ),
+    (
+        "GET_VIRTUAL_FUNCTION_PROBED_BARS",
+        &["STATUS_INVALID_PARAMETER", "STATUS_INVALID_DEVICE_STATE"],
+    ),
+    ("GET_VIRTUAL_DEVICE_DATA", &["zero"]),
+    ("SET_VIRTUAL_DEVICE_DATA", &["zero"]),
 ];

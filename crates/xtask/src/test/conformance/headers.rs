@@ -3,13 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A function or a callback.
+/// A function, a callback or a routine of an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Function {
-    /// Whether it returns a result that can be an error.
-    pub(super) fallible: bool,
+    /// The type of its result, if that can be an error.
+    pub(super) result: Option<&'static str>,
     /// Its parameters as they are written.
     pub(super) parameters: Vec<String>,
+}
+
+impl Function {
+    fn new(result: &str, parameters: Vec<String>) -> Self {
+        let words: Vec<_> = result.split_whitespace().collect();
+        Self {
+            result: RESULTS.into_iter().find(|of| words.contains(of)),
+            parameters,
+        }
+    }
 }
 
 /// Everything that a program can name.
@@ -23,7 +33,9 @@ pub(super) struct Declarations {
 }
 
 /// What stands between a function's result and its name, and a callback's and its `*`.
-const CONVENTIONS: [&str; 3] = ["WINAPI", "CALLBACK", "STDMETHODCALLTYPE"];
+const CONVENTIONS: [&str; 4] = ["WINAPI", "CALLBACK", "STDMETHODCALLTYPE", "NTAPI"];
+/// Types of results that can be errors.
+const RESULTS: [&str; 2] = ["HRESULT", "NTSTATUS"];
 /// What a header's guard ends with.
 const GUARD: &str = "_H";
 /// What defines a GUID.
@@ -81,10 +93,7 @@ impl Declarations {
         } else if let Some(definition) = statement.strip_prefix("typedef") {
             self.typedef(definition);
         } else if let Some((result, name, parameters)) = function(statement) {
-            let declared = Function {
-                fallible: result.split_whitespace().any(|word| word == "HRESULT"),
-                parameters,
-            };
+            let declared = Function::new(result, parameters);
             self.functions.insert(name.to_owned(), declared);
         }
     }
@@ -103,11 +112,10 @@ impl Declarations {
                 .extend(names.filter(|name| !name.is_empty()).map(str::to_owned));
             return;
         }
-        if let Some((result, name, parameters)) = callback(definition) {
-            let declared = Function {
-                fallible: result.contains("HRESULT"),
-                parameters,
-            };
+        if let Some((result, name, parameters)) =
+            callback(definition).or_else(|| function(definition))
+        {
+            let declared = Function::new(result, parameters);
             self.callbacks.insert(name.to_owned(), declared);
             return;
         }
@@ -170,7 +178,7 @@ fn braced(text: &str) -> Option<(&str, &str)> {
     Some((&text[begin + 1..end], &text[end + 1..]))
 }
 
-/// `RESULT WINAPI NAME(PARAMETERS)`.
+/// `RESULT WINAPI NAME(PARAMETERS)`, a function or, in a type definition, a routine's type.
 fn function(statement: &str) -> Option<(&str, &str, Vec<String>)> {
     let open = statement.find('(')?;
     let head = &statement[..open];
@@ -244,6 +252,9 @@ typedef void(CALLBACK* HDV_STOP)(_In_opt_ void* DeviceContext);
 HRESULT WINAPI HdvDo(_In_ HDV_HOST Host,
                      _Out_ UINT64* Out);
 void WINAPI HdvForget(void);
+typedef NTSTATUS NTAPI GET_PLACE(_In_opt_ PVOID Context, _Out_ PUINT8 Bus);
+typedef GET_PLACE* PGET_PLACE;
+typedef VOID(NTAPI* PCOUNT)(_In_opt_ PVOID Context);
 #ifdef __cplusplus
 }
 OPENHDV_ENUM_FLAG_OPERATORS(HDV_KIND)
@@ -273,7 +284,14 @@ DEFINE_GUID(IID_IThing, 0x1, 0x2,
         let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>();
         assert_eq!(
             names(&declared.types),
-            ["HDV_HOST", "HDV_ID", "HDV_KIND", "IThing", "PHDV_ID"]
+            [
+                "HDV_HOST",
+                "HDV_ID",
+                "HDV_KIND",
+                "IThing",
+                "PGET_PLACE",
+                "PHDV_ID"
+            ]
         );
         assert_eq!(
             names(&declared.constants),
@@ -288,7 +306,7 @@ DEFINE_GUID(IID_IThing, 0x1, 0x2,
         assert_eq!(
             declared.functions["HdvDo"],
             Function {
-                fallible: true,
+                result: Some("HRESULT"),
                 parameters: vec![
                     "_In_ HDV_HOST Host".to_owned(),
                     "_Out_ UINT64* Out".to_owned()
@@ -297,8 +315,12 @@ DEFINE_GUID(IID_IThing, 0x1, 0x2,
         );
         assert_eq!(declared.functions["HdvForget"], Function::default());
         assert_eq!(declared.functions.len(), 2);
-        assert!(declared.callbacks["HDV_START"].fallible);
+        assert_eq!(declared.callbacks["HDV_START"].result, Some("HRESULT"));
         assert_eq!(declared.callbacks["HDV_START"].parameters.len(), 2);
-        assert!(!declared.callbacks["HDV_STOP"].fallible);
+        assert_eq!(declared.callbacks["HDV_STOP"].result, None);
+        assert_eq!(declared.callbacks["GET_PLACE"].result, Some("NTSTATUS"));
+        assert_eq!(declared.callbacks["GET_PLACE"].parameters.len(), 2);
+        assert_eq!(declared.callbacks["PCOUNT"].result, None);
+        assert_eq!(declared.callbacks.len(), 4);
     }
 }

@@ -74,8 +74,7 @@ fn missing(kind: Kind, name: &str, row: &Row, declared: &Declarations) -> Vec<St
             match declared.functions.get(name) {
                 Some(function) => {
                     for error in errors(function).into_iter().chain(documented(name)) {
-                        let tested = row.errors.get(error).is_some_and(|tests| !tests.is_empty());
-                        want(tested, error);
+                        want(tested(row, error), error);
                     }
                 }
                 None => want(false, "a function that a header declares"),
@@ -91,9 +90,12 @@ fn missing(kind: Kind, name: &str, row: &Row, declared: &Declarations) -> Vec<St
             let fallible = declared
                 .callbacks
                 .get(name)
-                .is_some_and(|callback| callback.fallible);
+                .is_some_and(|callback| callback.result.is_some());
             let failing = row.errors.values().any(|tests| !tests.is_empty());
             want(failing || !fallible, "its failure");
+            for error in documented(name) {
+                want(tested(row, error), error);
+            }
         }
         Kind::Type => want(!row.layout.is_empty(), "its layout"),
         Kind::Constant => want(!row.value.is_empty(), "its value"),
@@ -101,7 +103,11 @@ fn missing(kind: Kind, name: &str, row: &Row, declared: &Declarations) -> Vec<St
     faults
 }
 
-/// The errors that a function has beyond those.
+fn tested(row: &Row, error: &str) -> bool {
+    row.errors.get(error).is_some_and(|tests| !tests.is_empty())
+}
+
+/// The errors that a function, or a routine of an interface, has beyond those.
 fn documented(name: &str) -> impl Iterator<Item = &'static str> {
     DOCUMENTED
         .iter()
@@ -112,9 +118,11 @@ fn documented(name: &str) -> impl Iterator<Item = &'static str> {
 /// The errors that follow from what a function is given.
 fn errors(function: &Function) -> BTreeSet<&'static str> {
     let mut errors = BTreeSet::new();
-    if !function.fallible {
-        return errors;
-    }
+    let (null, no_handle) = match function.result {
+        None => return errors,
+        Some("NTSTATUS") => ("STATUS_INVALID_PARAMETER", "STATUS_INVALID_HANDLE"),
+        Some(_) => ("E_POINTER", "E_HANDLE"),
+    };
     for parameter in &function.parameters {
         let words: Vec<_> = parameter
             .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
@@ -123,10 +131,10 @@ fn errors(function: &Function) -> BTreeSet<&'static str> {
         let pointer = parameter.contains('*') || has("PVOID");
         let optional = words.iter().any(|word| word.contains("_opt_"));
         if pointer && !optional {
-            errors.insert("E_POINTER");
+            errors.insert(null);
         }
         if !pointer && HANDLES.iter().any(|handle| has(handle)) {
-            errors.insert("E_HANDLE");
+            errors.insert(no_handle);
         }
         if CHOICES.iter().any(|choice| has(choice)) {
             errors.insert("E_INVALIDARG");
@@ -148,6 +156,8 @@ mod tests {
         typedef HRESULT(CALLBACK* HDV_START)(_In_opt_ void* Context);
         HRESULT WINAPI HdvRead(_In_ HDV_DEVICE Requestor, _In_ UINT64 GuestPhysicalAddress, \
             _Out_writes_(n) BYTE* Buffer);
+        NTSTATUS WINAPI OpenHdvAsk(_In_ HDV_DEVICE Device, _In_ const GUID* Type);
+        typedef NTSTATUS NTAPI ENABLE_VIRTUALIZATION(_In_opt_ PVOID Context);
         #define INTERNAL
     ";
 
@@ -161,6 +171,21 @@ mod tests {
         errors.E_POINTER = ["a"]
         errors.ERROR_INVALID_ADDRESS = ["a"]
         errors.ERROR_NOT_READY = ["a"]
+        [[function]]
+        name = "OpenHdvAsk"
+        success = ["a"]
+        unseen = "no"
+        errors.STATUS_INVALID_HANDLE = ["b"]
+        errors.STATUS_INVALID_PARAMETER = ["a"]
+        [[callback]]
+        name = "ENABLE_VIRTUALIZATION"
+        success = ["a"]
+        unseen = "no"
+        errors.STATUS_ACCESS_DENIED = ["a"]
+        errors.STATUS_INVALID_DEVICE_STATE = ["b"]
+        errors.STATUS_INVALID_PARAMETER = ["a"]
+        errors.STATUS_POSSIBLE_DEADLOCK = ["a"]
+        errors.STATUS_UNSUCCESSFUL = ["a"]
         [[callback]]
         name = "HDV_START"
         success = ["a"]
@@ -177,7 +202,7 @@ mod tests {
     fn check(table: &str) -> Vec<String> {
         let mut declared = Declarations::default();
         declared.read(HEADER);
-        let known = ["a", "guest:b"].map(str::to_owned).into();
+        let known = ["a", "b", "guest:b"].map(str::to_owned).into();
         faults(&toml::from_str(table).unwrap(), &declared, &known)
     }
 
@@ -215,6 +240,16 @@ mod tests {
                 "errors.ERROR_NOT_READY = [\"a\"]",
                 "errors.ERROR_NOT_READY = []",
                 "HdvRead: no test of ERROR_NOT_READY",
+            ),
+            (
+                "errors.STATUS_INVALID_HANDLE = [\"b\"]",
+                "",
+                "OpenHdvAsk: no test of STATUS_INVALID_HANDLE",
+            ),
+            (
+                "errors.STATUS_INVALID_DEVICE_STATE = [\"b\"]",
+                "",
+                "ENABLE_VIRTUALIZATION: no test of STATUS_INVALID_DEVICE_STATE",
             ),
             (
                 "errors.any = [\"a\"]",
