@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width};
 
 /// Headings.
 pub(crate) const HEADING: Style = Style::new().bold();
@@ -20,6 +20,9 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// Narrowest terminal for which tables are wrapped, in columns.
 const WIDTH_MIN: u16 = 60;
+
+/// The narrowest that a column gets in a narrow terminal.
+const GIVEN_WAY_MIN: u16 = 12;
 
 /// Whether an output gets colours.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +79,21 @@ pub(crate) fn table(paint: Paint, headings: &[&str]) -> Table {
         table.set_header(headings.iter().map(|heading| paint.paint(HEADING, heading)));
     }
     table
+}
+
+/// Lets only these columns give way in a narrow terminal: a path that is broken over lines cannot be copied.
+pub(crate) fn give_way(table: &mut Table, columns: &[usize]) {
+    let widths = table.column_max_content_widths();
+    for column in table.column_iter_mut() {
+        let is_wide = widths
+            .get(column.index)
+            .is_some_and(|width| *width > GIVEN_WAY_MIN);
+        column.set_constraint(if is_wide && columns.contains(&column.index) {
+            ColumnConstraint::LowerBoundary(Width::Fixed(GIVEN_WAY_MIN))
+        } else {
+            ColumnConstraint::ContentWidth
+        });
+    }
 }
 
 /// The table's lines without the blanks around them.

@@ -1,5 +1,6 @@
 //! The `hdv` command as a person runs it.
 
+mod sriov;
 mod support;
 
 use std::io::{Read, Write};

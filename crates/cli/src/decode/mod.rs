@@ -93,19 +93,6 @@ pub(crate) struct BarRegister {
     pub(crate) address: Hex<1>,
 }
 
-impl BarRegister {
-    /// What kind of memory it is, for people.
-    pub(crate) fn kind_name(&self) -> &'static str {
-        match (self.kind, self.prefetchable) {
-            (BarKind::Io, _) => "I/O ports",
-            (BarKind::Memory32, false) => "memory, 32 bit",
-            (BarKind::Memory32, true) => "memory, 32 bit, prefetchable",
-            (BarKind::Memory64, false) => "memory, 64 bit",
-            (BarKind::Memory64, true) => "memory, 64 bit, prefetchable",
-        }
-    }
-}
-
 /// What a base address register describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -113,6 +100,19 @@ pub(crate) enum BarKind {
     Memory32,
     Memory64,
     Io,
+}
+
+impl BarKind {
+    /// What it is, for people.
+    pub(crate) fn name(self, prefetchable: bool) -> &'static str {
+        match (self, prefetchable) {
+            (Self::Io, _) => "I/O ports",
+            (Self::Memory32, false) => "memory, 32 bit",
+            (Self::Memory32, true) => "memory, 32 bit, prefetchable",
+            (Self::Memory64, false) => "memory, 64 bit",
+            (Self::Memory64, true) => "memory, 64 bit, prefetchable",
+        }
+    }
 }
 
 /// Config space, decoded.

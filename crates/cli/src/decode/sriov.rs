@@ -62,6 +62,8 @@ const MIGRATION_BAR_MASK: u32 = 0b111;
 /// The SR-IOV extended capability.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Sriov {
+    /// The whole register.
+    pub(crate) header: Hex<8>,
     pub(crate) version: u32,
     /// Offset of the next extended capability, 0 after the last one.
     pub(crate) next: Hex<3>,
@@ -122,6 +124,7 @@ impl Sriov {
         let flags = capabilities & ((1 << VF_MIGRATION_INTERRUPT_SHIFT) - 1);
         let vf_bar = |index: u16| config.u32(offset + VF_BAR0 + index * 4);
         Some(Self {
+            header: Hex(header.into()),
             version: header >> VERSION_SHIFT & 0xf,
             next: Hex((header >> NEXT_SHIFT).into()),
             capabilities_register: Hex(capabilities.into()),
@@ -164,6 +167,12 @@ impl Sriov {
                 meaning,
             });
         };
+        add(
+            0,
+            "SR-IOV Extended Capability Header",
+            self.header.to_string(),
+            format!("version {}, next capability at {}", self.version, self.next),
+        );
         let count = |number: u16| (format!("{number:04x}"), number.to_string());
         add(
             CAPABILITIES,
@@ -271,7 +280,7 @@ impl Sriov {
         if self.vf_bar_registers[usize::from(index)].0 == 0 {
             return "none, or at 0".to_owned();
         }
-        let kind = bar.kind_name();
+        let kind = bar.kind.name(bar.prefetchable);
         match bar.kind {
             BarKind::Io => format!("{kind}, which no VF can have"),
             _ => format!("{kind}, VF 0 at 0x{}", bar.address),
@@ -370,6 +379,7 @@ mod tests {
         let bytes = example();
         let sriov = Sriov::decode(ConfigBytes(&bytes), 0x100).unwrap();
         let expected = "\
+SR-IOV Extended Capability Header 20010010: version 1, next capability at 200
 SR-IOV Capabilities 00a0000f: VF Migration Capable, ARI Capable Hierarchy Preserved, \
 VF 10-Bit Tag Requester Supported, reserved bit 3; VF Migration Interrupt Message Number 5
 SR-IOV Control 00bf: VF Enable, VF Migration Enable, VF Migration Interrupt Enable, VF MSE, \

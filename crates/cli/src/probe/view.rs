@@ -219,7 +219,7 @@ fn region(
 impl Region {
     /// What kind of memory it is, for BARs.
     pub(super) fn kind(&self) -> &'static str {
-        self.bar.map_or("", |bar| bar.kind_name())
+        self.bar.map_or("", |bar| bar.kind.name(bar.prefetchable))
     }
 }
 

@@ -81,9 +81,11 @@ impl EmulatedPf {
             device: self.status.device,
             num_vfs,
         };
+        // Of others it was refused whatever its state is.
+        let possible = 1..=self.status.total_vfs;
         self.change(name, control::ENABLE, &arguments)
             .map_err(|refusal| match self.again() {
-                Ok(now) if now.status.vf_enable && refusal.remedy.is_none() => {
+                Ok(now) if now.status.vf_enable && possible.contains(&num_vfs) => {
                     refusal.remedy(disabling(name))
                 }
                 _ => refusal,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hdv::DeviceStatus;
-use hdv_sriov::{PciAddress, SysfsPf, VirtualizationError};
+use hdv_sriov::{AddressError, PciAddress, SysfsPf, VirtualizationError};
 
 use super::Pf;
 use super::emulated::EmulatedPf;
@@ -14,6 +14,7 @@ use super::linux::{self, LinuxPf};
 use super::refusal::Refusal;
 use crate::Failure;
 use crate::process;
+use crate::progress;
 use crate::style::printable;
 
 /// Said where there is no PF.
@@ -40,6 +41,11 @@ pub(super) struct Everything {
 
 impl Everything {
     pub(super) fn find(sysfs: &Path) -> Result<Self, Failure> {
+        // A host that is stopped is waited for.
+        progress::during("Asking the device hosts", || Self::ask(sysfs))
+    }
+
+    fn ask(sysfs: &Path) -> Result<Self, Failure> {
         let mut everything = Self::default();
         let mut pfs = Vec::new();
         for entry in hdv_control::hosts()? {
@@ -86,55 +92,70 @@ fn of_this_machine(sysfs: &Path) -> Result<(Vec<Pf>, Vec<String>), Virtualizatio
 pub(super) fn one(sysfs: &Path, text: &str) -> Result<Named, Failure> {
     let everything = Everything::find(sysfs)?;
     let wanted = Wanted::parse(text)?;
-    let mut found = everything
-        .pfs
-        .iter()
-        .filter(|named| wanted.is(&named.pf))
-        .collect::<Vec<_>>();
-    match (found.pop(), found.is_empty()) {
-        (Some(only), true) => Ok(only.clone()),
-        (Some(last), false) => {
-            found.push(last);
-            Err(ambiguous(text, &found).into())
-        }
-        (None, _) => Err(everything.missing(sysfs, text, &wanted).into()),
+    let found = everything.pfs.iter().filter(|named| wanted.is(&named.pf));
+    let found: Vec<_> = found.collect();
+    match *found {
+        [] => Err(everything.missing(sysfs, text, &wanted).into()),
+        [only] => Ok(only.clone()),
+        _ => Err(ambiguous(text, &found).into()),
     }
 }
 
 /// What a name says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wanted {
-    Address(PciAddress),
-    InProcess(u32, PciAddress),
+    Address(Place),
+    InProcess(u32, Place),
     /// A socket, or a directory of sysfs.
     Path(PathBuf),
+}
+
+/// An address that says the segment or, as for `lspci`, does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    address: PciAddress,
+    any_segment: bool,
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, AddressError> {
+        Ok(Self {
+            address: text.parse()?,
+            any_segment: text.matches(':').count() == 1,
+        })
+    }
+
+    fn is(self, address: PciAddress) -> bool {
+        let same_place = self.address.routing_id == address.routing_id;
+        same_place && (self.any_segment || self.address.segment == address.segment)
+    }
 }
 
 impl Wanted {
     fn parse(text: &str) -> Result<Self, Refusal> {
         if let Some((pid, address)) = text.split_once('/')
-            && let (Ok(pid), Ok(address)) = (pid.parse(), address.parse())
+            && let (Ok(pid), Ok(place)) = (pid.parse(), Place::parse(address))
         {
-            return Ok(Self::InProcess(pid, address));
+            return Ok(Self::InProcess(pid, place));
         }
-        match text.parse() {
-            Ok(address) => Ok(Self::Address(address)),
-            Err(_) if text.contains('/') || Path::new(text).exists() => Ok(Self::Path(text.into())),
-            Err(error) => Err(Refusal::new(format!(
-                "{error}; and there is no socket of that name"
-            ))
-            .remedy("`hdv sriov list` lists the PFs there are.")),
+        match Place::parse(text) {
+            Ok(place) => Ok(Self::Address(place)),
+            Err(error) if text.contains(':') && !Path::new(text).exists() => {
+                Err(Refusal::new(error.to_string())
+                    .remedy("`hdv sriov list` lists the PFs there are."))
+            }
+            Err(_) => Ok(Self::Path(text.into())),
         }
     }
 
     fn is(&self, pf: &Pf) -> bool {
         match self {
-            Self::Address(address) => pf.address() == *address,
-            Self::InProcess(pid, address) => match pf {
-                Pf::Emulated(pf) => pf.pid == *pid && pf.address == *address,
+            Self::Address(place) => place.is(pf.address()),
+            Self::InProcess(pid, place) => match pf {
+                Pf::Emulated(pf) => pf.pid == *pid && place.is(pf.address),
                 Pf::Linux(_) => false,
             },
-            Self::Path(path) => path_of(pf).iter().any(|of_pf| same(of_pf, path)),
+            Self::Path(path) => path_of(pf).is_some_and(|of_pf| same(&of_pf, path)),
         }
     }
 }
@@ -207,6 +228,12 @@ fn lines<'a>(heading: &str, pfs: impl IntoIterator<Item = &'a &'a Named>) -> Str
 impl Everything {
     /// Why there is no PF of that name.
     fn missing(&self, sysfs: &Path, text: &str, wanted: &Wanted) -> Refusal {
+        for Named { name, pf } in &self.pfs {
+            if let Some(vf) = vf_of(pf, wanted) {
+                return Refusal::new(format!("{text} is no PF, but VF {vf} of PF {name}"))
+                    .remedy(format!("`hdv sriov show {name}` shows both."));
+            }
+        }
         let what = self
             .something_else(sysfs, text, wanted)
             .unwrap_or_else(|| format!("there is no PF {text}"));
@@ -216,25 +243,22 @@ impl Everything {
             lines("There are:", &self.pfs.iter().collect::<Vec<_>>())
         };
         for error in &self.errors {
-            let _ = write!(remedy, "\nNot looked at: {error}");
+            let _ = write!(remedy, "\nNot looked at: {}", printable(error));
         }
         Refusal::new(what).remedy(remedy)
     }
 
-    /// What the name does name, if that is no PF.
+    /// What the name does name, if that has no SR-IOV.
     fn something_else(&self, sysfs: &Path, text: &str, wanted: &Wanted) -> Option<String> {
-        for Named { name, pf } in &self.pfs {
-            if let Some(vf) = vf_of(pf, wanted) {
-                return Some(format!("{text} is VF {vf} of PF {name}"));
-            }
-        }
         match wanted {
-            Wanted::Address(address) => linux::devices(sysfs)
-                .join(address.to_string())
+            Wanted::Address(place) => linux::devices(sysfs)
+                .join(place.address.to_string())
                 .exists()
                 .then(|| format!("{text} of this machine is no PF: it has no SR-IOV capability")),
             Wanted::InProcess(..) => None,
-            Wanted::Path(path) if !path.exists() => Some(format!("there is no {text}")),
+            Wanted::Path(path) if !path.exists() => Some(format!(
+                "there is no PF {text}: it is no address, such as 0000:01:00.0, and there is no socket of that name"
+            )),
             Wanted::Path(path) => {
                 let mut devices = self.hosts.iter().flat_map(|devices| devices.values());
                 let device = devices.find(|device| same(&device.socket, path))?;
@@ -250,8 +274,9 @@ impl Everything {
 /// Which of the PF's VFs a name names.
 fn vf_of(pf: &Pf, wanted: &Wanted) -> Option<u16> {
     let is = |address: &str, path: Option<&Path>| match wanted {
-        Wanted::Address(wanted) => address.parse() == Ok(*wanted),
-        Wanted::InProcess(_, wanted) => address.parse() == Ok(*wanted),
+        Wanted::Address(place) | Wanted::InProcess(_, place) => {
+            address.parse().is_ok_and(|address| place.is(address))
+        }
         Wanted::Path(wanted) => path.is_some_and(|path| same(path, wanted)),
     };
     match pf {
@@ -263,6 +288,7 @@ fn vf_of(pf: &Pf, wanted: &Wanted) -> Option<u16> {
             let socket = |vf| pf.vf_device(vf).map(|device| &*device.socket);
             vfs.find(|vf| is(&vf.address, socket(vf))).map(|vf| vf.vf)
         }
+        Pf::Linux(_) if matches!(wanted, Wanted::InProcess(..)) => None,
         Pf::Linux(pf) => {
             let mut vfs = pf.status.vfs.iter();
             vfs.find(|vf| is(&vf.address, None)).map(|vf| vf.vf)

@@ -49,27 +49,23 @@ impl Pf {
 impl Named {
     /// Enables VFs; how the PF is then.
     fn enable(&self, num_vfs: u16) -> Result<Self, Refusal> {
-        self.with(match &self.pf {
+        Ok(self.with(match &self.pf {
             Pf::Emulated(pf) => Pf::Emulated(pf.enable(&self.name, num_vfs)?),
             Pf::Linux(pf) => Pf::Linux(pf.enable(&self.name, num_vfs)?),
-        })
+        }))
     }
 
     /// Disables them; how the PF is then.
     fn disable(&self) -> Result<Self, Refusal> {
-        self.with(match &self.pf {
+        Ok(self.with(match &self.pf {
             Pf::Emulated(pf) => Pf::Emulated(pf.disable(&self.name)?),
             Pf::Linux(pf) => Pf::Linux(pf.disable(&self.name)?),
-        })
+        }))
     }
 
-    #[expect(
-        clippy::unnecessary_wraps,
-        reason = "what comes before it has an error"
-    )]
-    fn with(&self, pf: Pf) -> Result<Self, Refusal> {
+    fn with(&self, pf: Pf) -> Self {
         let name = self.name.clone();
-        Ok(Self { name, pf })
+        Self { name, pf }
     }
 
     /// Where the PF, or one of its VFs, is, and its own config space.

@@ -4,12 +4,19 @@ use std::fmt::Write;
 
 use super::find::HOW_TO_GET_ONE;
 use super::view::{Origin, PfDetails, PfSummary, Vf};
+use crate::decode::BarKind;
 use crate::process;
 use crate::status::DeviceClient;
 use crate::style::{self, Paint, printable};
 
 /// Most VFs that are listed when they have just been enabled.
 const LISTED: usize = 16;
+/// The columns that tell processes in the list of PFs.
+const PROCESS_COLUMNS: [usize; 2] = [3, 4];
+/// Those that can be long in the list of VFs, but for its socket.
+const VF_COLUMNS: [usize; 2] = [2, 4];
+/// What registers mean.
+const MEANING_COLUMN: usize = 3;
 
 /// A number of VFs, in words.
 pub(super) fn vfs(count: impl Into<u64>) -> String {
@@ -39,6 +46,7 @@ pub(super) fn list(pfs: &[PfSummary], errors: &[String], paint: Paint) -> String
                 device.socket,
             ]);
         }
+        style::give_way(&mut table, &PROCESS_COLUMNS);
         text.push_str(&style::lines(&table, ""));
     }
     for error in errors {
@@ -219,6 +227,7 @@ fn registers(text: &mut String, details: &PfDetails, paint: Paint) {
             register.meaning,
         ]);
     }
+    style::give_way(&mut table, &[MEANING_COLUMN]);
     text.push_str(&style::lines(&table, "  "));
 }
 
@@ -234,19 +243,15 @@ fn bars(text: &mut String, details: &PfDetails, paint: Paint) {
     }
     let mut table = style::table(paint, &["", "SIZE OF EACH", "KIND", "VF 0 AT", "PROBED"]);
     for bar in &details.vf_bars {
-        let register = &bar.bar;
-        let index = usize::from(register.index);
-        let values = &probed[index..];
-        let values = match register.kind {
-            crate::decode::BarKind::Memory64 => &values[..values.len().min(2)],
-            _ => &values[..1],
-        };
-        let values: Vec<_> = values.iter().map(ToString::to_string).collect();
+        let index = usize::from(bar.index);
+        let registers = if bar.kind == BarKind::Memory64 { 2 } else { 1 };
+        let values = probed.iter().skip(index).take(registers);
+        let values: Vec<_> = values.map(ToString::to_string).collect();
         table.add_row([
             format!("VF BAR{index}"),
             style::size(bar.size),
-            register.kind_name().to_owned(),
-            address(register.address.0),
+            bar.kind.name(bar.prefetchable).to_owned(),
+            bar.address.map_or_else(String::new, |at| address(at.0)),
             values.join(" "),
         ]);
     }
@@ -270,12 +275,18 @@ fn vf_table(vfs: &[Vf], paint: Paint) -> String {
         &["VF", "ADDRESS", "BARS", "USED BY"]
     };
     let mut table = style::table(paint, headings);
+    // Software that has not placed them: those of further VFs would be counted from 0.
+    let placed = |index| {
+        let first = vfs.iter().filter(|vf| vf.vf == 0);
+        let mut first = first.flat_map(|vf| &vf.bars);
+        !first.any(|bar| bar.index == index && bar.address.0 == 0)
+    };
     for vf in vfs {
-        let bars: Vec<_> = vf
-            .bars
-            .iter()
-            .map(|bar| format!("BAR{} {}", bar.index, address(bar.address.0)))
-            .collect();
+        let bars = vf.bars.iter().map(|bar| {
+            let at = if placed(bar.index) { bar.address.0 } else { 0 };
+            format!("BAR{} {}", bar.index, address(at))
+        });
+        let bars: Vec<_> = bars.collect();
         let mut row = vec![
             vf.vf.to_string(),
             paint.paint(style::NAME, &vf.address),
@@ -293,6 +304,7 @@ fn vf_table(vfs: &[Vf], paint: Paint) -> String {
         }
         table.add_row(row);
     }
+    style::give_way(&mut table, &VF_COLUMNS);
     style::lines(&table, "  ")
 }
 

@@ -73,11 +73,13 @@ pub(super) struct PfDetails {
 /// A BAR of every VF.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ProbedBar {
-    /// Its kind; the address is that of VF 0's, where registers can be read.
-    #[serde(flatten)]
-    pub(super) bar: BarRegister,
+    pub(super) index: u8,
+    pub(super) kind: BarKind,
+    pub(super) prefetchable: bool,
     /// Of each VF's, in bytes.
     pub(super) size: u64,
+    /// Where VF 0's is, or would be; `None` if registers cannot be read.
+    pub(super) address: Option<Hex<1>>,
 }
 
 /// A VF that is enabled.
@@ -155,7 +157,7 @@ impl PfDetails {
             capability: found.map(|(offset, _)| offset),
             vf_bars: probed_bars.map_or_else(Vec::new, |probed| {
                 let placed = registers.as_ref().map(|registers| &*registers.vf_bars);
-                probed_bars_of(probed, placed.unwrap_or_default())
+                probed_bars_of(probed, placed)
             }),
             registers,
             registers_error,
@@ -207,7 +209,7 @@ fn vf_bars(bars: [Option<u64>; 6]) -> Vec<VfBar> {
 }
 
 /// What probed values say, with the addresses that the registers have.
-fn probed_bars_of(probed: [u32; 6], placed: &[BarRegister]) -> Vec<ProbedBar> {
+fn probed_bars_of(probed: [u32; 6], placed: Option<&[BarRegister]>) -> Vec<ProbedBar> {
     let mut bars = Vec::new();
     let mut registers = (0..).zip(probed).peekable();
     while let Some((index, low)) = registers.next() {
@@ -220,19 +222,17 @@ fn probed_bars_of(probed: [u32; 6], placed: &[BarRegister]) -> Vec<ProbedBar> {
         if low & !BAR_TYPE_MASK == 0 && high.unwrap_or(0) == 0 {
             continue;
         }
-        let address = placed.iter().find(|bar| bar.index == index);
+        let register = placed.and_then(|placed| placed.iter().find(|bar| bar.index == index));
         bars.push(ProbedBar {
-            bar: BarRegister {
-                index,
-                kind: if wide {
-                    BarKind::Memory64
-                } else {
-                    BarKind::Memory32
-                },
-                prefetchable: low & BAR_PREFETCHABLE != 0,
-                address: address.map_or(Hex(0), |bar| bar.address),
+            index,
+            kind: if wide {
+                BarKind::Memory64
+            } else {
+                BarKind::Memory32
             },
+            prefetchable: low & BAR_PREFETCHABLE != 0,
             size: (!mask).wrapping_add(1),
+            address: register.map(|bar| bar.address),
         });
     }
     bars
@@ -244,26 +244,30 @@ mod tests {
 
     #[test]
     fn probed_values_say_kind_and_size() {
-        let bar = |index, kind, prefetchable, address, size| ProbedBar {
-            bar: BarRegister {
-                index,
-                kind,
-                prefetchable,
-                address: Hex(address),
-            },
+        let bar = |index, kind, prefetchable, size, address| ProbedBar {
+            index,
+            kind,
+            prefetchable,
             size,
+            address,
         };
         let probed = [0xffff_c00c, 0xffff_ffff, 0xfff0_0000, 0, 4, 0xffff_fff0];
-        let placed = [bar(0, BarKind::Memory64, true, 0x1_0000_0000, 0).bar];
+        let placed = [BarRegister {
+            index: 0,
+            kind: BarKind::Memory64,
+            prefetchable: true,
+            address: Hex(0x1_0000_0000),
+        }];
         let expected = [
-            bar(0, BarKind::Memory64, true, 0x1_0000_0000, 0x4000),
-            bar(2, BarKind::Memory32, false, 0, 0x10_0000),
-            bar(4, BarKind::Memory64, false, 0, 0x10_0000_0000),
+            bar(0, BarKind::Memory64, true, 0x4000, Some(Hex(0x1_0000_0000))),
+            bar(2, BarKind::Memory32, false, 0x10_0000, None),
+            bar(4, BarKind::Memory64, false, 0x10_0000_0000, None),
         ];
-        assert_eq!(probed_bars_of(probed, &placed), expected);
-        assert_eq!(probed_bars_of([0; 6], &placed), []);
+        assert_eq!(probed_bars_of(probed, Some(&placed)), expected);
+        assert_eq!(probed_bars_of([0; 6], Some(&placed)), []);
         // Only the first register of a 64-bit BAR that has no second one.
-        assert_eq!(probed_bars_of([0, 0, 0, 0, 0, 0xffff_f004], &[]).len(), 1);
+        let last = [0, 0, 0, 0, 0, 0xffff_f004];
+        assert_eq!(probed_bars_of(last, None).len(), 1);
     }
 
     #[test]
