@@ -8,6 +8,7 @@ use hdv_vfio_user::vfio;
 
 use super::error::{BenchError, During};
 use super::peer::{Peer, Role};
+use super::process::Memory;
 use super::report::{Section, Unit};
 
 /// How many devices.
@@ -15,19 +16,6 @@ const MANY: usize = 256;
 
 /// Bytes that all devices beyond the first may take.
 const TARGET: f64 = 16.0 * 1024.0 * 1024.0;
-
-/// Bytes of the kernel's stack for each thread on x86-64.
-const KERNEL_STACK: f64 = 16.0 * 1024.0;
-
-/// What a serving process takes, in bytes.
-#[derive(Clone, Copy, Debug)]
-struct Memory {
-    /// Its own share of resident memory.
-    proportional: f64,
-    resident: f64,
-    page_tables: f64,
-    threads: f64,
-}
 
 /// Measures one device and many.
 pub(super) fn measure() -> Result<Section, BenchError> {
@@ -38,7 +26,7 @@ pub(super) fn measure() -> Result<Section, BenchError> {
         Unit::Bytes,
     );
     let resident = many.resident - one.resident;
-    let kernel = (many.page_tables - one.page_tables) + (many.threads - one.threads) * KERNEL_STACK;
+    let kernel = many.kernel - one.kernel;
     #[expect(clippy::cast_precision_loss, reason = "256")]
     let others = (MANY - 1) as f64;
     section
@@ -94,42 +82,4 @@ fn serve(count: usize) -> Result<Memory, BenchError> {
         let _ = client.as_fd();
     }
     Ok(memory)
-}
-
-impl Memory {
-    fn of(pid: u32) -> Result<Self, BenchError> {
-        let read = |file: &str| {
-            std::fs::read_to_string(format!("/proc/{pid}/{file}"))
-                .during("reading what the process takes")
-        };
-        let (rollup, status) = (read("smaps_rollup")?, read("status")?);
-        Ok(Self {
-            proportional: field(&rollup, "Pss")? * 1024.0,
-            resident: field(&rollup, "Rss")? * 1024.0,
-            page_tables: field(&status, "VmPTE")? * 1024.0,
-            threads: field(&status, "Threads")?,
-        })
-    }
-}
-
-/// The number of a line `name: number ...`.
-fn field(text: &str, name: &str) -> Result<f64, BenchError> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| *key == name)
-        .and_then(|(_, value)| value.split_whitespace().next()?.parse().ok())
-        .ok_or_else(|| BenchError::new("reading what the process takes", format!("no {name}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_found_by_their_whole_name() {
-        let text = "Pss_Anon:  1 kB\nPss:   12 kB\nThreads:\t3\n";
-        assert_eq!(field(text, "Pss").unwrap(), 12.0);
-        assert_eq!(field(text, "Threads").unwrap(), 3.0);
-        assert!(field(text, "Rss").is_err());
-    }
 }

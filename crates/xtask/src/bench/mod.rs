@@ -20,9 +20,11 @@ mod machine;
 mod mapped;
 mod peer;
 mod posted;
+mod process;
 mod report;
 mod statistics;
 mod stream;
+mod virtual_functions;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -35,6 +37,7 @@ use copies::Direction;
 use error::BenchError;
 use machine::Machine;
 use report::{Report, Section};
+use virtual_functions::Change;
 
 /// What the user asks for.
 #[derive(Clone, Debug, clap::Args)]
@@ -195,13 +198,32 @@ fn measurements() -> Result<Vec<Measurement>, BenchError> {
             Box::new(move |effort| c_device::measure(placement, effort)),
         ));
     }
-    for placement in placements {
+    for placement in placements.clone() {
         list.push((
             format!("interrupt delivery, {}", placement.name()),
             Box::new(move |effort| interrupts::delivery(placement, effort)),
         ));
     }
     list.push(("devices".to_owned(), Box::new(|_| devices::measure())));
+    for (name, change) in [
+        ("enabling", Change::Enabling),
+        ("disabling", Change::Disabling),
+    ] {
+        list.push((
+            format!("virtual functions, {name}"),
+            Box::new(move |effort| virtual_functions::enabling(change, placement, effort)),
+        ));
+    }
+    list.push((
+        "virtual functions, idle".to_owned(),
+        Box::new(|_| virtual_functions::idle()),
+    ));
+    for placement in placements {
+        list.push((
+            format!("virtual functions, busy, {}", placement.name()),
+            Box::new(move |effort| virtual_functions::busy(placement, effort)),
+        ));
+    }
     Ok(list)
 }
 

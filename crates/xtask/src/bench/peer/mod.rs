@@ -50,4 +50,9 @@ pub(super) enum Role {
         /// How many.
         count: usize,
     },
+    /// A `hdv::DeviceHost` with a PF that has this many VFs enabled.
+    VirtualFunctions {
+        /// How many.
+        count: u16,
+    },
 }

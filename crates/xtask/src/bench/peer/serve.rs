@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hdv::{DeviceHost, HostOptions};
 use hdv_devices::sensor::{Sensor, SourceName};
+use hdv_sriov::{EnableVirtualization, PciVirtualization};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{PeerArguments, Role};
@@ -14,6 +15,7 @@ use crate::bench::cpus;
 use crate::bench::device::{BAR_BYTES, MEMORY_BYTES, Scratch};
 use crate::bench::error::{BenchError, During};
 use crate::bench::stream::Stream;
+use crate::bench::virtual_functions;
 
 /// Serves until standard input ends.
 pub(in crate::bench) fn serve(arguments: &PeerArguments) -> Result<(), BenchError> {
@@ -46,6 +48,17 @@ pub(in crate::bench) fn serve(arguments: &PeerArguments) -> Result<(), BenchErro
                     .during("serving a sensor")?;
             }
             directory.path().to_owned()
+        }
+        Role::VirtualFunctions { count } => {
+            raise_descriptor_limit()?;
+            let socket = directory.path().join("pf.sock");
+            let host = host.insert(device_host(arguments.poll())?);
+            let pf = virtual_functions::serve(host, &socket)?;
+            if count != 0 {
+                pf.enable_virtualization(EnableVirtualization::enable(count))
+                    .during("enabling VFs")?;
+            }
+            socket
         }
     };
     let mut output = std::io::stdout();

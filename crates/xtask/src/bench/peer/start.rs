@@ -48,6 +48,9 @@ impl Peer {
             Role::Sensors { count } => {
                 command.args(["sensors", &count.to_string()]);
             }
+            Role::VirtualFunctions { count } => {
+                command.args(["virtual-functions", &count.to_string()]);
+            }
         }
         let child = command
             .stdin(Stdio::piped())
