@@ -22,6 +22,7 @@ pub mod outside;
 pub mod platform;
 pub mod report;
 pub mod sensor;
+pub mod sriov;
 
 #[cfg(test)]
 mod model;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use hdv_devices::sriov_sensor::registers::VF_DEVICE_ID;
+
 use crate::checks::{self, Check, Selection, Settings};
 use crate::families;
 use crate::init::{live, system};
@@ -18,6 +20,7 @@ Checks devices served over vfio-user, as the guest's first process does inside a
 usage: openhdv-guest --socket PATH [--socket PATH]... [OPTION]... [CHECK]...
 
   --socket PATH       a socket that serves a device; two sensors for the check two-sensors
+  --vf                the sensors are VFs of the SR-IOV sensor
   --source KIND       what they measure: sine (values are checked) or any
   --samples N         samples of the check ring-samples (default 1000000)
   --period US         microseconds between samples there, to begin with (default 5)
@@ -86,6 +89,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Arguments, String> {
             "--period" => arguments.settings.period = number()?,
             "--live" => arguments.live = Some(Duration::from_secs(number()?.into())),
             "--live-period" => arguments.live_period = number()?,
+            "--vf" => arguments.settings.device_id = VF_DEVICE_ID,
             "--socket" => arguments.sockets.push(value()?.into()),
             "--source" => arguments.settings.source = value()?.parse()?,
             option if option.starts_with('-') => {
@@ -207,9 +211,10 @@ mod tests {
     #[test]
     fn arguments_are_read() {
         let arguments = parse(words(
-            "--socket a --socket b --samples 7 --source any identity registers",
+            "--socket a --socket b --vf --samples 7 --source any identity registers",
         ))
         .unwrap();
+        assert_eq!(arguments.settings.device_id, VF_DEVICE_ID);
         assert_eq!(arguments.sockets.len(), 2);
         assert_eq!(arguments.settings.samples, 7);
         assert_eq!(arguments.settings.source, checks::Source::Any);

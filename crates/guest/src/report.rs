@@ -51,6 +51,11 @@ pub enum Line {
         /// Thousandths.
         value: i32,
     },
+    /// The program goes on when a line comes on the console.
+    Waiting {
+        /// Which boot of the guest, from 1.
+        round: u32,
+    },
     /// A small file that a check has made for people to look at.
     File {
         /// The device it came from.

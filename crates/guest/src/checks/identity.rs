@@ -1,15 +1,15 @@
 //! Who the device says it is, in the system's words and in config space.
 
-use hdv_devices::sensor::registers::{BAR0_SIZE, CLASS_CODE, DEVICE_ID, VENDOR_ID};
+use hdv_devices::sensor::registers::{BAR0_SIZE, CLASS_CODE, VENDOR_ID};
 
-use super::{Verdict, ensure};
+use super::{Settings, Verdict, ensure};
 use crate::platform::{BarAccess, Identity, pci};
 use crate::sensor::Sensor;
 
-pub(super) fn check<B: BarAccess>(sensor: &Sensor<B>) -> Verdict {
+pub(super) fn check<B: BarAccess>(sensor: &Sensor<B>, settings: &Settings) -> Verdict {
     let expected = Identity {
         vendor: VENDOR_ID,
-        device: DEVICE_ID,
+        device: settings.device_id,
         class: CLASS_CODE,
     };
     let device = sensor.platform();

@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::time::Duration;
 
-use hdv_devices::sensor::registers::{THRESHOLD_HIGH, THRESHOLD_LOW, VECTORS};
+use hdv_devices::sensor::registers::{DEVICE_ID, THRESHOLD_HIGH, THRESHOLD_LOW, VECTORS};
 
 use crate::platform::{BarAccess, Error, Platform};
 use crate::report::Outcome;
@@ -135,6 +135,8 @@ impl FromStr for Check {
 /// What the checks need to know.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The PCI device id of the sensors: a VF of the SR-IOV sensor is a sensor with another one.
+    pub device_id: u16,
     /// What the sensors measure.
     pub source: Source,
     /// Samples of [`Check::RingSamples`].
@@ -152,6 +154,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            device_id: DEVICE_ID,
             source: Source::Sine,
             samples: 1_000_000,
             samples_of_two: 100_000,
@@ -261,7 +264,7 @@ fn left_stopped<P: Platform>(sensor: &Sensor<P>, verdict: Verdict) -> Verdict {
 
 fn one_bar_access<B: BarAccess>(check: Check, sensor: &Sensor<B>, settings: &Settings) -> Verdict {
     match check {
-        Check::Identity => identity::check(sensor),
+        Check::Identity => identity::check(sensor, settings),
         _ => registers::check(sensor, settings),
     }
 }

@@ -16,15 +16,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hdv_devices::sensor::registers::{DEVICE_ID, VENDOR_ID};
+use hdv_devices::sensor::registers::VENDOR_ID;
 
 use self::parameters::{Mode, Parameters};
-use crate::checks::{self, Check};
+use crate::checks::{self, Check, Failure, Verdict, ensure};
 use crate::family::{Family, Run};
 use crate::platform::Result;
 use crate::platform::sysfs::{self, Sysfs};
 use crate::platform::vfio_pci::VfioPci;
 use crate::report::{Line, Outcome};
+use crate::sriov::{
+    self,
+    vf::{gone, quota},
+};
 
 /// The driver for everything but BAR access.
 const DRIVER: &str = "vfio-pci";
@@ -94,7 +98,7 @@ struct Guest {
 impl Guest {
     fn work(self, parameters: &Parameters) {
         let sensors = if parameters.sensors_wanted() {
-            self.find(VENDOR_ID, DEVICE_ID, "sensors")
+            self.find(VENDOR_ID, parameters.settings.device_id, "sensors")
         } else {
             Vec::new()
         };
@@ -124,12 +128,25 @@ impl Guest {
             }
         }
         for mode in &parameters.modes {
-            if parameters.sensors_wanted() {
-                match mode {
-                    Mode::Sysfs => self.through_sysfs(parameters, &sensors),
-                    Mode::Vfio => self.through_vfio(parameters, &sensors),
-                    Mode::Live => self.live(parameters, &sensors),
-                }
+            match mode {
+                Mode::Wait => self.wait(),
+                Mode::Sriov => sriov::check(&mut |line| self.take(line)),
+                _ if !parameters.sensors_wanted() => {}
+                Mode::Sysfs => self.through_sysfs(parameters, &sensors),
+                Mode::Vfio => self.through_vfio(parameters, &sensors),
+                Mode::Live => self.first("live", &sensors, |device| live(parameters, device)),
+                Mode::Quota => self.first(quota::NAME, &sensors, |device| {
+                    let Some(quota) = parameters.quota else {
+                        return Err(Failure::new("openhdv.quota says no number"));
+                    };
+                    quota::check(device, &parameters.settings, quota)
+                }),
+                Mode::Gone => self.first(gone::NAME, &sensors, |device| {
+                    let Parameters {
+                        live, live_period, ..
+                    } = *parameters;
+                    gone::check(device, live_period, live, &mut |line| print(&line))
+                }),
             }
             for (family, _, found) in &families {
                 for address in found {
@@ -155,10 +172,7 @@ impl Guest {
     /// The checks of one device that is no sensor.
     fn of_family(self, family: &Family, mode: Mode, parameters: &Parameters, address: &str) {
         let (selection, settings) = (&parameters.checks, &parameters.settings);
-        let mut sink = |line| match line {
-            Line::Check(outcome) => self.check(outcome),
-            line => print(&line),
-        };
+        let mut sink = |line| self.take(line);
         let (transport, opened) = match mode {
             Mode::Sysfs => {
                 let opened = system::unbind(address).and_then(|()| Sysfs::open(address));
@@ -174,7 +188,7 @@ impl Guest {
                 (DRIVER, checked)
             }
             // Only sensors have something to show as it comes.
-            Mode::Live => return,
+            Mode::Live | Mode::Quota | Mode::Gone | Mode::Wait | Mode::Sriov => return,
         };
         if let Err(error) = opened {
             for check in family.wanted(selection) {
@@ -217,28 +231,22 @@ impl Guest {
         );
     }
 
-    fn live(self, parameters: &Parameters, found: &[String]) {
+    /// Something with the first sensor.
+    fn first(self, name: &str, found: &[String], with: impl FnOnce(VfioPci) -> Verdict) {
         let Some(address) = found.first() else {
-            self.check(outcome("live", false, "there is no sensor".to_owned()));
+            self.check(outcome(name, false, "there is no sensor".to_owned()));
             return;
         };
-        let shown = open(address).and_then(|device| {
-            live::show(
-                device,
-                parameters.live,
-                parameters.live_period,
-                &mut |line| {
-                    print(&line);
-                },
-            )
-        });
-        let mut done = match shown {
-            Ok(count) => outcome("live", count > 0, format!("{count} samples read")),
-            Err(error) => outcome("live", false, error.to_string()),
-        };
-        done.device.clone_from(address);
-        DRIVER.clone_into(&mut done.transport);
-        self.check(done);
+        let verdict = checks::guarded(|| with(open(address)?));
+        self.check(checks::outcome(name, address, DRIVER, verdict));
+    }
+
+    /// Waits for a line on the console.
+    fn wait(self) {
+        print(&Line::Waiting { round: self.round });
+        if let Err(error) = std::io::stdin().lines().next().transpose() {
+            self.check(outcome("wait", false, format!("the console: {error}")));
+        }
     }
 
     /// A device that could not be opened fails the checks it was to be opened for.
@@ -276,6 +284,14 @@ impl Guest {
         }
     }
 
+    /// A line of the checks themselves.
+    fn take(self, line: Line) {
+        match line {
+            Line::Check(outcome) => self.check(outcome),
+            line => print(&line),
+        }
+    }
+
     fn check(self, mut outcome: Outcome) {
         outcome.round = self.round;
         let count = if outcome.ok {
@@ -309,6 +325,15 @@ impl Guest {
             format!("the kernel does not end the system: {errno}"),
         )));
     }
+}
+
+fn live(parameters: &Parameters, device: VfioPci) -> Verdict {
+    let Parameters {
+        live, live_period, ..
+    } = *parameters;
+    let count = live::show(device, live, live_period, &mut |line| print(&line))?;
+    ensure(count > 0, || "no samples".to_owned())?;
+    Ok(format!("{count} samples read"))
 }
 
 fn open(address: &str) -> Result<VfioPci> {

@@ -2,22 +2,27 @@
 //!
 //! | parameter | meaning | default |
 //! | --- | --- | --- |
-//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `live` | `vfio` |
-//! | `openhdv.devices=A,B` | what to check: `sensor`, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
+//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `live`, `quota`, `gone`, `wait`, `sriov` | `vfio` |
+//! | `openhdv.devices=A,B` | what to check: `sensor`, `sensor-vf` in place of it, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
 //! | `openhdv.checks=A,B` | which checks, by name | all of these devices |
 //! | `openhdv.sensors=N` | sensors that must be there, if they are checked | 1 |
 //! | `openhdv.source=KIND` | what they measure: `sine`, `any` | `sine` |
 //! | `openhdv.samples=N` | samples of the check `ring-samples` | 1000000 |
 //! | `openhdv.samples-of-two=N` | samples of each sensor in `two-sensors` | 100000 |
 //! | `openhdv.period=US` | microseconds between samples there, to begin with | 5 |
-//! | `openhdv.seconds=N` | how long `live` lasts | 10 |
-//! | `openhdv.live-period=US` | microseconds between samples in `live` | 250000 |
+//! | `openhdv.quota=N` | samples per second that `quota` expects at most | 0, which is none |
+//! | `openhdv.seconds=N` | how long `live` lasts, and `gone` at most | 10 |
+//! | `openhdv.live-period=US` | microseconds between samples in `live` and `gone` | 250000 |
 //! | `openhdv.reboot=1` | boot once more when done, and do everything again | 0 |
 //! | `openhdv.deadline=S` | seconds after which this boot is given up | 900 |
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
+
+use hdv_devices::sensor::registers::DEVICE_ID;
+use hdv_devices::sriov_sensor::registers::VF_DEVICE_ID;
 
 use crate::checks::{Selection, Settings, Source};
 use crate::families::{self, FAMILIES};
@@ -32,6 +37,22 @@ pub enum Mode {
     Vfio,
     /// Samples are read and printed.
     Live,
+    /// The first sensor, a VF, keeps to its quota.
+    Quota,
+    /// Samples of the first sensor, a VF, are read and printed until it is gone.
+    Gone,
+    /// Nothing is done until a line comes on the console.
+    Wait,
+    /// Checks of this machine's own SR-IOV devices, whatever `openhdv.devices` says.
+    Sriov,
+}
+
+impl Mode {
+    /// Whether it is about the devices of `openhdv.devices`.
+    #[must_use]
+    pub const fn needs_devices(self) -> bool {
+        !matches!(self, Self::Wait | Self::Sriov)
+    }
 }
 
 impl FromStr for Mode {
@@ -42,7 +63,11 @@ impl FromStr for Mode {
             "sysfs" => Ok(Self::Sysfs),
             "vfio" => Ok(Self::Vfio),
             "live" => Ok(Self::Live),
-            _ => Err("there are sysfs, vfio and live".to_owned()),
+            "quota" => Ok(Self::Quota),
+            "gone" => Ok(Self::Gone),
+            "wait" => Ok(Self::Wait),
+            "sriov" => Ok(Self::Sriov),
+            _ => Err("there are sysfs, vfio, live, quota, gone, wait and sriov".to_owned()),
         }
     }
 }
@@ -52,6 +77,8 @@ impl FromStr for Mode {
 pub enum Kind {
     /// The sensor.
     Sensor,
+    /// A VF of the SR-IOV sensor.
+    SensorVf,
     /// Any other.
     Family(&'static Family),
 }
@@ -60,13 +87,14 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "sensor" {
-            return Ok(Self::Sensor);
+        match text {
+            "sensor" => Ok(Self::Sensor),
+            "sensor-vf" => Ok(Self::SensorVf),
+            _ => families::named(text).map(Self::Family).ok_or_else(|| {
+                let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+                format!("there are sensor, sensor-vf, {}", names.join(", "))
+            }),
         }
-        families::named(text).map(Self::Family).ok_or_else(|| {
-            let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-            format!("there are sensor, {}", names.join(", "))
-        })
     }
 }
 
@@ -83,9 +111,11 @@ pub struct Parameters {
     pub sensors: usize,
     /// What the checks need to know.
     pub settings: Settings,
-    /// How long [`Mode::Live`] lasts.
+    /// Samples per second that [`Mode::Quota`] expects at most.
+    pub quota: Option<NonZeroU32>,
+    /// How long [`Mode::Live`] lasts, and [`Mode::Gone`] at most.
     pub live: Duration,
-    /// Microseconds between samples in [`Mode::Live`].
+    /// Microseconds between samples in [`Mode::Live`] and [`Mode::Gone`].
     pub live_period: u32,
     /// Boot once more when done.
     pub reboot: bool,
@@ -101,6 +131,7 @@ impl Default for Parameters {
             checks: Selection::all(),
             sensors: 1,
             settings: Settings::default(),
+            quota: None,
             live: Duration::from_secs(10),
             live_period: 250_000,
             reboot: false,
@@ -133,7 +164,11 @@ impl Parameters {
     /// Whether sensors are to be checked.
     #[must_use]
     pub fn sensors_wanted(&self) -> bool {
-        self.devices.iter().any(|kind| matches!(kind, Kind::Sensor))
+        self.modes.iter().any(|mode| mode.needs_devices())
+            && self
+                .devices
+                .iter()
+                .any(|kind| matches!(kind, Kind::Sensor | Kind::SensorVf))
     }
 
     /// The families to check, each once, and how many devices of it must be there.
@@ -155,16 +190,28 @@ impl Parameters {
         families
     }
 
+    fn set_devices(&mut self, devices: Vec<Kind>) -> Result<(), String> {
+        let has = |wanted: fn(&Kind) -> bool| devices.iter().any(wanted);
+        let vfs = has(|kind| matches!(kind, Kind::SensorVf));
+        if vfs && has(|kind| matches!(kind, Kind::Sensor)) {
+            return Err("it is either sensor or sensor-vf".to_owned());
+        }
+        self.settings.device_id = if vfs { VF_DEVICE_ID } else { DEVICE_ID };
+        self.devices = devices;
+        Ok(())
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "mode" => self.modes = list(value)?,
-            "devices" => self.devices = list(value)?,
+            "devices" => self.set_devices(list(value)?)?,
             "checks" => self.checks = families::select(value.split(','))?,
             "sensors" => self.sensors = one(value)?,
             "source" => self.settings.source = one(value)?,
             "samples" => self.settings.samples = one(value)?,
             "samples-of-two" => self.settings.samples_of_two = one(value)?,
             "period" => self.settings.period = one(value)?,
+            "quota" => self.quota = NonZeroU32::new(one(value)?),
             "seconds" => self.live = Duration::from_secs(one::<u32>(value)?.into()),
             "live-period" => self.live_period = one(value)?,
             "reboot" => self.reboot = one::<u8>(value)? != 0,
@@ -224,6 +271,27 @@ mod tests {
         assert_eq!(parameters.live_period, 9);
         assert!(parameters.reboot);
         assert_eq!(parameters.deadline, Duration::from_secs(10));
+    }
+
+    #[test]
+    fn virtual_functions_are_sensors_with_another_device_id() {
+        let (parameters, wrong) = Parameters::parse(
+            "openhdv.devices=sensor-vf openhdv.mode=wait,vfio,quota,gone openhdv.quota=5000",
+        );
+        assert_eq!(wrong, [""; 0]);
+        assert_eq!(
+            parameters.modes,
+            [Mode::Wait, Mode::Vfio, Mode::Quota, Mode::Gone]
+        );
+        assert!(parameters.sensors_wanted());
+        assert_eq!(parameters.settings.device_id, VF_DEVICE_ID);
+        assert_eq!(parameters.quota, NonZeroU32::new(5000));
+
+        let (parameters, wrong) = Parameters::parse("openhdv.devices=sensor,sensor-vf");
+        assert_eq!(wrong.len(), 1);
+        assert_eq!(parameters.settings.device_id, DEVICE_ID);
+        let (parameters, _) = Parameters::parse("openhdv.mode=wait,sriov");
+        assert!(!parameters.sensors_wanted());
     }
 
     #[test]

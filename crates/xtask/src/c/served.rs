@@ -1,7 +1,7 @@
 //! A program that serves devices: it says what it serves, then `ready`, and ends on SIGTERM.
 //!
 //! It prints either `ready SOCKET` or a line `device NAME INSTANCE-ID SOCKET` for each device and then
-//! `ready`.
+//! `ready`; or it is the command, which prints `{"serving": [..]}` in JSON.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use hdv_qemu::child;
 use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
 
 /// The most lines that are kept of a program's output.
 const LINES_KEPT: usize = 2000;
 
 /// A device as its program announces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct ServedDevice {
     /// What the program calls it; empty when it has only one.
     pub(crate) name: String,
@@ -130,11 +131,8 @@ impl Served {
             self.keep(line);
             match heard {
                 Heard::Device(device) => self.devices.push(device),
-                Heard::Ready(socket) => {
-                    self.devices.extend(socket.map(|socket| ServedDevice {
-                        name: String::new(),
-                        socket,
-                    }));
+                Heard::Ready(devices) => {
+                    self.devices.extend(devices);
                     return Ok(());
                 }
                 Heard::Other => {}
@@ -210,16 +208,28 @@ fn boxed(stream: impl Read + Send + 'static) -> Box<dyn Read + Send> {
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
     Device(ServedDevice),
-    Ready(Option<PathBuf>),
+    Ready(Vec<ServedDevice>),
     Other,
+}
+
+/// What the command prints when it serves.
+#[derive(Debug, Deserialize)]
+struct Serving {
+    serving: Vec<ServedDevice>,
 }
 
 fn hear(line: &str) -> Heard {
     if line == "ready" {
-        return Heard::Ready(None);
+        return Heard::Ready(Vec::new());
     }
     if let Some(socket) = line.strip_prefix("ready ") {
-        return Heard::Ready(Some(socket.into()));
+        return Heard::Ready(vec![ServedDevice {
+            name: String::new(),
+            socket: socket.into(),
+        }]);
+    }
+    if let Ok(Serving { serving }) = serde_json::from_str(line) {
+        return Heard::Ready(serving);
     }
     // The path is the rest of the line, whatever is in it.
     let mut words = line.splitn(4, ' ');
@@ -268,10 +278,16 @@ mod tests {
 
     #[test]
     fn a_single_device_is_named_with_ready() {
+        let device = |name: &str| ServedDevice {
+            name: name.to_owned(),
+            socket: "/run/a b.sock".into(),
+        };
+        assert_eq!(hear("ready /run/a b.sock"), Heard::Ready(vec![device("")]));
         assert_eq!(
-            hear("ready /run/a b.sock"),
-            Heard::Ready(Some("/run/a b.sock".into()))
+            hear(r#"{"serving":[{"name":"a","more":1,"socket":"/run/a b.sock"}]}"#),
+            Heard::Ready(vec![device("a")])
         );
+        assert_eq!(hear("{}"), Heard::Other);
         assert_eq!(hear("device a"), Heard::Other);
         assert_eq!(hear("readying"), Heard::Other);
     }

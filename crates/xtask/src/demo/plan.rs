@@ -93,6 +93,7 @@ impl Plan<'_> {
                 self.arguments.live
             ),
             reboot: false,
+            ..Boot::default()
         };
         self.boot(
             "live",
@@ -109,6 +110,7 @@ impl Plan<'_> {
                 self.arguments.samples
             ),
             reboot: true,
+            ..Boot::default()
         };
         self.boot(
             "vIOMMU",
@@ -124,6 +126,7 @@ impl Plan<'_> {
             iommu: false,
             parameters: "openhdv.mode=sysfs openhdv.sensors=2".to_owned(),
             reboot: false,
+            ..Boot::default()
         };
         self.boot(
             "no vIOMMU",
@@ -183,7 +186,7 @@ impl Plan<'_> {
                     .line(&format!("guest: {device} sample {sequence:>4}: {value:.3}"));
             }
             Line::Check(outcome) => self.report.add_outcome(self.ui, part, outcome),
-            Line::File { .. } | Line::Done { .. } => {}
+            Line::Waiting { .. } | Line::File { .. } | Line::Done { .. } => {}
         }
     }
 
@@ -199,6 +202,7 @@ impl Plan<'_> {
             iommu: true,
             parameters: "openhdv.mode=live openhdv.sensors=2 openhdv.seconds=600".to_owned(),
             reboot: false,
+            ..Boot::default()
         };
         let killed = self.lab.boot(&boot).and_then(|mut guest| {
             Ok((guest.samples(SAMPLES_BEFORE_KILL, SILENCE)?, guest.kill()?))

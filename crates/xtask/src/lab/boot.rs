@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use hdv_guest::report::Line;
 use hdv_qemu::guest::{RunningGuest, Scratch};
 use hdv_qemu::machine::{Machine, Serial, VfioUserDevice};
+use serde_json::Value;
 
 use super::Lab;
 use crate::interrupt;
@@ -15,16 +16,29 @@ const MEMORY_MIB: u32 = 512;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What to boot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Boot {
     /// Sockets of the devices, in the order of their PCI addresses.
     pub(crate) sockets: Vec<PathBuf>,
+    /// QEMU's own devices.
+    pub(crate) emulated: Vec<Emulated>,
+    /// Further arguments of QEMU.
+    pub(crate) arguments: Vec<String>,
     /// With a virtual IOMMU, so that vfio-pci can be used.
     pub(crate) iommu: bool,
     /// The guest program's parameters (`openhdv.*`).
     pub(crate) parameters: String,
     /// The guest may boot again by itself.
     pub(crate) reboot: bool,
+}
+
+/// A device of QEMU's own, in the JSON form of `-device`.
+#[derive(Clone, Debug)]
+pub(crate) enum Emulated {
+    /// Behind a PCI Express root port of its own.
+    BehindPort(Value),
+    /// On no bus.
+    Plain(Value),
 }
 
 impl Lab {
@@ -42,6 +56,20 @@ impl Lab {
             .reboot(boot.reboot);
         for socket in &boot.sockets {
             machine = machine.device(VfioUserDevice::new(socket));
+        }
+        for (device, number) in boot.emulated.iter().zip(1..) {
+            machine = match device {
+                Emulated::Plain(device) => machine.other_device(device.clone()),
+                Emulated::BehindPort(device) => {
+                    let port = format!("port{number}");
+                    let mut device = device.clone();
+                    device["bus"] = port.as_str().into();
+                    machine.root_port(port).other_device(device)
+                }
+            };
+        }
+        for argument in &boot.arguments {
+            machine = machine.argument(argument);
         }
         Ok(Guest {
             running: RunningGuest::start(&self.qemu, machine, Scratch::new()?)?,
@@ -73,6 +101,29 @@ impl Guest {
             }
         }
         Ok(None)
+    }
+
+    /// The guest program's next line that is there within `limit`.
+    pub(crate) fn poll(&mut self, limit: Duration) -> Result<Option<Line>, String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.running.next_line(left) {
+                Ok(Some(text)) => {
+                    if let Some(line) = Line::parse(&text) {
+                        return Ok(Some(line));
+                    }
+                }
+                Err(hdv_qemu::Error::TimedOut { .. }) => return Ok(None),
+                Ok(None) => return Err(format!("it ended early:\n{}", self.last_lines())),
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Lets a guest program that waits go on.
+    pub(crate) fn go_on(&mut self) -> hdv_qemu::Result<()> {
+        self.running.send(b"\n")
     }
 
     /// Takes the guest's lines until it has been through so many boots; how many those were, and what
@@ -136,7 +187,7 @@ impl Guest {
     }
 
     /// The last lines of the console, for people to see what went wrong.
-    fn last_lines(&self) -> String {
+    pub(crate) fn last_lines(&self) -> String {
         let lines = self.running.serial_lines();
         let first = lines.len().saturating_sub(20);
         lines[first..].join("\n")

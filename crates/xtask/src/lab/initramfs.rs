@@ -1,15 +1,21 @@
-//! The guest's initramfs: our program as its first process and the kernel modules it loads.
+//! The guest's initramfs: our program as its first process, the kernel modules it loads and the programs
+//! it runs.
 
 use hdv_qemu::Result;
 use hdv_qemu::initramfs::Initramfs;
 use hdv_qemu::kernel::Kernel;
 
-/// What a program needs to drive a PCI device from user space.
-const MODULES: [&str; 2] = ["vfio_iommu_type1", "vfio-pci"];
+use super::Contents;
 
-pub(super) fn build(kernel: &Kernel, program: &[u8]) -> Result<Vec<u8>> {
+/// Where the programs are that the first process runs.
+const PROGRAMS: &str = "/bin";
+
+pub(super) fn build(kernel: &Kernel, program: &[u8], contents: &Contents) -> Result<Vec<u8>> {
     let mut initramfs = Initramfs::new();
     initramfs.file("init", 0o755, program)?;
-    initramfs.modules(&kernel.modules(&MODULES)?)?;
+    for (name, program) in &contents.programs {
+        initramfs.file(&format!("{PROGRAMS}/{name}"), 0o755, program.as_slice())?;
+    }
+    initramfs.modules(&kernel.modules(&contents.modules)?)?;
     Ok(initramfs.archive())
 }

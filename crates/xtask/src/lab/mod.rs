@@ -15,8 +15,9 @@ use hdv_qemu::kernel::Kernel;
 use hdv_qemu::locate::{self, Qemu};
 use hdv_qemu::trial::{self, Choice};
 
-pub(crate) use boot::Boot;
-pub(crate) use program::ProgramError;
+pub(crate) use boot::{Boot, Emulated, Guest};
+use program::GUEST;
+pub(crate) use program::{COMMAND, ProgramError, build as build_program};
 
 use crate::ui::Ui;
 
@@ -27,6 +28,28 @@ pub(crate) enum LabError {
     Qemu(#[from] hdv_qemu::Error),
     #[error(transparent)]
     Program(#[from] ProgramError),
+}
+
+/// What a guest is made of beside the guest program.
+#[derive(Clone, Debug)]
+pub(crate) struct Contents {
+    /// The bundle with its kernel.
+    pub(crate) kernel: Bundle,
+    /// The kernel modules that are loaded, with all they need.
+    pub(crate) modules: Vec<&'static str>,
+    /// Static programs that the guest program runs, by their names.
+    pub(crate) programs: Vec<(String, Vec<u8>)>,
+}
+
+impl Default for Contents {
+    /// What a program needs to drive a PCI device from user space.
+    fn default() -> Self {
+        Self {
+            kernel: Bundle::KERNEL_CLOUD,
+            modules: vec!["vfio_iommu_type1", "vfio-pci"],
+            programs: Vec::new(),
+        }
+    }
 }
 
 /// Everything a guest needs, ready.
@@ -43,6 +66,11 @@ pub(crate) struct Lab {
 impl Lab {
     /// Finds, fetches and builds what a guest needs.
     pub(crate) fn prepare(ui: &Ui) -> Result<Self, LabError> {
+        Self::with(&Contents::default(), ui)
+    }
+
+    /// The same for a guest of other contents.
+    pub(crate) fn with(contents: &Contents, ui: &Ui) -> Result<Self, LabError> {
         let cache = Cache::user()?;
         let qemu = match locate::locate(&cache) {
             Ok(qemu) => qemu,
@@ -57,11 +85,11 @@ impl Lab {
             qemu.version(),
             qemu.path().display()
         ));
-        bring(&cache, Bundle::KERNEL_CLOUD, ui)?;
-        let kernel = Kernel::cached(&cache, &Bundle::KERNEL_CLOUD)?;
+        bring(&cache, contents.kernel, ui)?;
+        let kernel = Kernel::cached(&cache, &contents.kernel)?;
         ui.line(&format!("guest kernel {}", kernel.release()));
         ui.doing("building the program for the guest");
-        let program = program::build()?;
+        let program = program::build(GUEST)?;
         ui.doing("trying accelerators");
         let accelerator = trial::choose(&cache, &qemu, &kernel)?;
         for rejected in &accelerator.rejected {
@@ -70,7 +98,8 @@ impl Lab {
         }
         ui.line(&format!("accelerator {}", accelerator.accelerator));
         let scratch = Scratch::new()?;
-        let initramfs = scratch.file("initramfs", &initramfs::build(&kernel, &program)?)?;
+        let initramfs =
+            scratch.file("initramfs", &initramfs::build(&kernel, &program, contents)?)?;
         Ok(Self {
             qemu,
             kernel,

@@ -8,6 +8,7 @@ mod devices;
 mod fuzz;
 mod lspci;
 mod memcheck;
+mod sriov;
 mod steps;
 
 use std::time::Instant;
@@ -63,6 +64,8 @@ enum Step {
     Guest,
     /// Devices in C, in real guests.
     Devices,
+    /// SR-IOV in real guests: real devices through Linux, and VFs of an emulated one in three guests at once.
+    Sriov,
 }
 
 /// Why a step failed.
@@ -129,6 +132,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Bench => steps::bench(),
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
         Step::Devices => with_ui(|ui| devices::run(arguments.c_samples, ui)),
+        Step::Sriov => with_ui(sriov::run),
         Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
     }
 }

@@ -103,6 +103,7 @@ impl Plan<'_> {
                 kinds.join(",")
             ),
             reboot,
+            ..Boot::default()
         }
     }
 

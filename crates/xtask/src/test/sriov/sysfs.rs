@@ -1,0 +1,60 @@
+//! A guest with SR-IOV devices of QEMU's own, which are real ones to its kernel: the command and a program in C drive
+//! them through Linux.
+
+use std::time::Duration;
+
+use hdv_guest::report::Line;
+use hdv_qemu::bundle::Bundle;
+use serde_json::json;
+
+use crate::c::Library;
+use crate::demo::Report;
+use crate::lab::{Boot, COMMAND, Contents, Emulated, Lab, build_program};
+use crate::test::Failure;
+use crate::ui::Ui;
+
+/// What a check's name begins with.
+const PART: &str = "SysfsPf";
+/// The longest a boot may say nothing.
+const SILENCE: Duration = Duration::from_secs(300);
+
+pub(super) fn run(library: &Library, ui: &Ui, report: &mut Report) -> Result<(), Failure> {
+    let _ = library;
+    let contents = Contents {
+        kernel: Bundle::KERNEL_FULL,
+        modules: vec!["igb", "nvme"],
+        programs: vec![("hdv".to_owned(), build_program(COMMAND)?)],
+    };
+    let lab = Lab::with(&contents, ui)?;
+    let boot = Boot {
+        emulated: vec![
+            Emulated::BehindPort(json!({"driver": "igb", "netdev": "network"})),
+            Emulated::Plain(json!({"driver": "nvme-subsys", "id": "subsystem"})),
+            Emulated::BehindPort(json!({
+                "driver": "nvme", "serial": "openhdv", "subsys": "subsystem", "max_ioqpairs": 26, "msix_qsize": 16,
+                "sriov_max_vfs": 4, "sriov_vq_flexible": 8, "sriov_vi_flexible": 4,
+            })),
+        ],
+        arguments: ["-netdev", "user,id=network,restrict=on"]
+            .map(str::to_owned)
+            .to_vec(),
+        parameters: "openhdv.mode=sriov".to_owned(),
+        ..Boot::default()
+    };
+    ui.doing("booting a guest with igb and nvme");
+    let mut guest = lab.boot(&boot)?;
+    let (_, followed) = guest.follow(1, SILENCE, &mut |line| {
+        if let Line::Check(outcome) = line {
+            report.add_outcome(ui, PART, outcome);
+        }
+    });
+    if let Err(why) = followed {
+        report.add(ui, format!("{PART}: guest"), false, why);
+        return Ok(());
+    }
+    let silent = guest.end_in_silence(SILENCE);
+    let detail = silent.clone().err();
+    let detail = detail.unwrap_or_else(|| "QEMU printed nothing".to_owned());
+    report.add(ui, format!("{PART}: QEMU"), silent.is_ok(), detail);
+    Ok(())
+}
