@@ -264,3 +264,217 @@ unsafe extern "C" fn get_virtual_function_probed_bars(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use hdv::HostError;
+    use hdv::pci::RoutingId;
+    use hdv_sriov::Location;
+
+    use super::*;
+    use crate::error::last;
+
+    /// What every routine of it gives.
+    #[derive(Debug)]
+    struct Answers(fn() -> Result<(), VirtualizationError>);
+
+    impl PciVirtualization for Answers {
+        fn virtual_function_data(
+            &self,
+            _: u16,
+            _: u32,
+            data: &mut [u8],
+        ) -> Result<usize, VirtualizationError> {
+            data.fill(7);
+            self.0().map(|()| data.len())
+        }
+
+        fn set_virtual_function_data(
+            &self,
+            _: u16,
+            _: u32,
+            data: &[u8],
+        ) -> Result<usize, VirtualizationError> {
+            self.0().map(|()| data.len())
+        }
+
+        fn location(&self, _: u16) -> Result<Location, VirtualizationError> {
+            self.0().map(|()| Location {
+                segment: 0x1234,
+                routing_id: RoutingId::with_ari(0x56, 0x78),
+            })
+        }
+
+        fn captured_buses(&self) -> u8 {
+            3
+        }
+
+        fn enable_virtualization(
+            &self,
+            _: EnableVirtualization,
+        ) -> Result<(), VirtualizationError> {
+            self.0()
+        }
+
+        fn probed_bars(&self) -> Result<[u32; 6], VirtualizationError> {
+            self.0().map(|()| [1, 2, 3, 4, 5, 6])
+        }
+    }
+
+    fn table(answers: fn() -> Result<(), VirtualizationError>) -> PciVirtualizationInterface {
+        publish(Arc::new(Answers(answers)), None).unwrap()
+    }
+
+    /// What the routines give: status of enabling, location and probed BARs, and the bytes of a transfer.
+    fn ask(table: &PciVirtualizationInterface, null: bool) -> ([u32; 3], [u32; 2]) {
+        let (mut segment, mut bus, mut function) = (0, 0, 0);
+        let mut bars = [0; 6];
+        let mut data = [0_u8; 8];
+        let place = |place: *mut u32| if null { std::ptr::null_mut() } else { place };
+        let context = table.context;
+        // SAFETY: everything is valid.
+        let (statuses, bytes) = unsafe {
+            let segment = if null {
+                std::ptr::null_mut()
+            } else {
+                &raw mut segment
+            };
+            let statuses = [
+                table.enable_virtualization.unwrap()(context, 1, 0, 0, 1),
+                table.get_location.unwrap()(context, 0, segment, &raw mut bus, &raw mut function),
+                table.get_virtual_function_probed_bars.unwrap()(context, place(bars.as_mut_ptr())),
+            ];
+            let buffer = data.as_mut_ptr().cast();
+            let bytes = [
+                table.get_virtual_function_data.unwrap()(context, 0, buffer, 0, 8),
+                table.set_virtual_function_data.unwrap()(context, 0, buffer, 0, 8),
+            ];
+            (statuses, bytes)
+        };
+        let written = bus != 0 || bars[0] != 0 || data[0] != 0;
+        assert_eq!(written, bytes[0] != 0, "written on a failure");
+        (statuses.map(i32::cast_unsigned), bytes)
+    }
+
+    fn end(table: &PciVirtualizationInterface) {
+        // SAFETY: its own context.
+        unsafe { table.interface_dereference.unwrap()(table.context) };
+    }
+
+    #[test]
+    fn every_error_has_its_status_and_leaves_its_text() {
+        fn refused() -> io::Error {
+            io::Error::from_raw_os_error(16)
+        }
+        type Answer = fn() -> Result<(), VirtualizationError>;
+        let pairs: [(Answer, NtStatus, &str); 10] = [
+            (
+                || Err(VirtualizationError::Gone),
+                NtStatus::INVALID_DEVICE_STATE,
+                "gone",
+            ),
+            (
+                || Err(VirtualizationError::NotCapable),
+                NtStatus::INVALID_DEVICE_STATE,
+                "no SR-IOV",
+            ),
+            (
+                || {
+                    Err(VirtualizationError::NoSuchVf {
+                        vf: 9,
+                        total_vfs: 8,
+                    })
+                },
+                NtStatus::INVALID_PARAMETER,
+                "no VF 9",
+            ),
+            (
+                || Err(VirtualizationError::NotPoweredOn),
+                NtStatus::INVALID_DEVICE_STATE,
+                "not powered on",
+            ),
+            (
+                || Err(VirtualizationError::InsideCall),
+                NtStatus::POSSIBLE_DEADLOCK,
+                "another thread",
+            ),
+            (
+                || Err(VirtualizationError::Device(HostError::Closed)),
+                NtStatus::UNSUCCESSFUL,
+                "cannot be enabled",
+            ),
+            (
+                || {
+                    Err(VirtualizationError::AccessDenied {
+                        path: PathBuf::from("/sys/sriov_numvfs"),
+                        source: io::ErrorKind::PermissionDenied.into(),
+                    })
+                },
+                NtStatus::ACCESS_DENIED,
+                "/sys/sriov_numvfs",
+            ),
+            (
+                || {
+                    Err(VirtualizationError::Refused {
+                        path: PathBuf::from("/sys/sriov_numvfs"),
+                        source: refused(),
+                        reason: Some("as the test wants".to_owned()),
+                    })
+                },
+                NtStatus::UNSUCCESSFUL,
+                "as the test wants",
+            ),
+            (
+                || Err(VirtualizationError::Migration),
+                NtStatus::INVALID_PARAMETER,
+                "migration",
+            ),
+            (
+                || Err(VirtualizationError::AlreadyDisabled),
+                NtStatus::INVALID_DEVICE_STATE,
+                "already",
+            ),
+        ];
+        for (answer, expected, part) in pairs {
+            let table = table(answer);
+            remember("another".into());
+            assert_eq!(ask(&table, false), ([expected.0; 3], [0; 2]), "{part}");
+            last(|text| assert!(text.contains(part), "{part}: {text}"));
+            end(&table);
+        }
+    }
+
+    #[test]
+    fn null_is_a_wrong_parameter_unless_the_device_is_gone() {
+        let success = table(|| Ok(()));
+        assert_eq!(ask(&success, false), ([0; 3], [8; 2]));
+        let wrong = NtStatus::INVALID_PARAMETER.0;
+        let state = NtStatus::INVALID_DEVICE_STATE.0;
+        let not_capable = table(|| Err(VirtualizationError::NotCapable));
+        assert_eq!(ask(&not_capable, true).0, [state, wrong, wrong]);
+        let gone = table(|| Err(VirtualizationError::Gone));
+        assert_eq!(ask(&gone, true).0, [state; 3]);
+        for table in [success, not_capable, gone] {
+            end(&table);
+        }
+    }
+
+    #[test]
+    fn a_device_of_another_process_is_gone() {
+        let table = publish(
+            Arc::new(Answers(|| Ok(()))),
+            Some(std::process::id().wrapping_add(1)),
+        )
+        .unwrap();
+        let state = NtStatus::INVALID_DEVICE_STATE.0;
+        assert_eq!(ask(&table, false), ([state; 3], [0; 2]));
+        let mut buses = 9;
+        // SAFETY: everything is valid.
+        unsafe { table.get_resources.unwrap()(table.context, &raw mut buses) };
+        assert_eq!(buses, 0);
+        end(&table);
+    }
+}

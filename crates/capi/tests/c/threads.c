@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "device.h"
+#include "virtualization.h"
 
 enum { THREADS = 4, HOSTS = 40 };
 
@@ -312,6 +312,113 @@ CHECK(hdv_teardown_device_host_in_a_forked_child)
     EXPECT(device.calls[CALL_TEARDOWN] == 1 && other.calls[CALL_TEARDOWN] == 1);
 }
 
+static PCI_VIRTUALIZATION_INTERFACE shared_table;
+
+/* Whatever other threads and the host do: one of the statuses that there can be, and no crash. */
+static void* use_interface(void* failures)
+{
+    const PCI_VIRTUALIZATION_INTERFACE* table = &shared_table;
+    int wrong = 0;
+    while (atomic_load(&going)) {
+        UINT16 segment;
+        UINT8 bus;
+        UINT8 function;
+        UINT8 buses = 1;
+        BYTE bytes[4];
+        NTSTATUS status;
+        ULONG count;
+        table->InterfaceReference(table->Context);
+        status = enable_vfs(table, 3);
+        wrong += status != STATUS_SUCCESS && status != STATUS_INVALID_DEVICE_STATE;
+        count = table->GetVirtualFunctionData(table->Context, 1, bytes, 0, 4);
+        wrong += count != 0 && (count != 4 || bytes[0] != 0xff);
+        count = table->SetVirtualFunctionData(table->Context, 2, bytes, 4, 2);
+        wrong += count != 0 && count != 2;
+        status = table->GetLocation(table->Context, 0, &segment, &bus, &function);
+        wrong += status != STATUS_SUCCESS && status != STATUS_INVALID_DEVICE_STATE;
+        table->GetResources(table->Context, &buses);
+        wrong += buses != 0;
+        status = disable_vfs(table);
+        wrong += status != STATUS_SUCCESS && status != STATUS_INVALID_DEVICE_STATE;
+        table->InterfaceDereference(table->Context);
+    }
+    *(int*)failures = wrong;
+    return NULL;
+}
+
+CHECK(virtualization_routines_while_their_host_ends)
+{
+    for (int round = 0; round < 10; round++) {
+        OPENHDV_PHYSICAL_FUNCTION description = pf_description();
+        pthread_t threads[THREADS];
+        int failures[THREADS];
+        struct pf* pf = new_pf();
+        shared_host = open_host();
+        EXPECT_RESULT(pf_create(shared_host, pf, &description), S_OK);
+        EXPECT_STATUS(query(pf->device.handle, &shared_table), STATUS_SUCCESS);
+        noting_pf = NULL;
+        atomic_store(&going, 1);
+        for (int i = 0; i < THREADS; i++) {
+            EXPECT(pthread_create(&threads[i], NULL, use_interface, &failures[i]) == 0);
+        }
+        usleep(20000);
+        EXPECT_RESULT(HdvTeardownDeviceHost(shared_host), S_OK);
+        EXPECT(pf->device.calls[CALL_TEARDOWN] == 1);
+        usleep(1000);
+        atomic_store(&going, 0);
+        for (int i = 0; i < THREADS; i++) {
+            EXPECT(pthread_join(threads[i], NULL) == 0);
+            EXPECT(failures[i] == 0);
+        }
+        for (int vf = 0; vf < 3; vf++) {
+            EXPECT(pf->vfs[vf].calls[CALL_TEARDOWN] == (pf->supplied > 0));
+        }
+        shared_table.InterfaceDereference(shared_table.Context);
+        free_pf(pf);
+    }
+}
+
+/* A context ends once, whoever takes the last reference back. */
+static void* take_references(void* table)
+{
+    const PCI_VIRTUALIZATION_INTERFACE* of = (const PCI_VIRTUALIZATION_INTERFACE*)table;
+    for (int i = 0; i < 1000; i++) {
+        of->InterfaceReference(of->Context);
+        of->InterfaceDereference(of->Context);
+    }
+    of->InterfaceDereference(of->Context);
+    return NULL;
+}
+
+CHECK(pinterface_dereference_on_many_threads)
+{
+    OPENHDV_PHYSICAL_FUNCTION description = pf_description();
+    HDV_HOST host = open_host();
+    struct pf* pf = new_pf();
+    ULONG bars[6];
+    EXPECT_RESULT(pf_create(host, pf, &description), S_OK);
+    for (int round = 0; round < 20; round++) {
+        PCI_VIRTUALIZATION_INTERFACE table;
+        pthread_t threads[THREADS];
+        EXPECT_STATUS(query(pf->device.handle, &table), STATUS_SUCCESS);
+        for (int i = 0; i < THREADS; i++) {
+            table.InterfaceReference(table.Context);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            EXPECT(pthread_create(&threads[i], NULL, take_references, &table) == 0);
+        }
+        for (int i = 0; i < THREADS; i++) {
+            EXPECT(pthread_join(threads[i], NULL) == 0);
+        }
+        EXPECT_STATUS(table.GetVirtualFunctionProbedBars(table.Context, bars), STATUS_SUCCESS);
+        table.InterfaceDereference(table.Context);
+        EXPECT_STATUS(table.GetVirtualFunctionProbedBars(table.Context, bars),
+                      STATUS_INVALID_DEVICE_STATE);
+    }
+    EXPECT_RESULT(HdvTeardownDeviceHost(host), S_OK);
+    free_pf(pf);
+}
+
 int main(int argc, char** argv)
 {
     BEGIN(argc, argv);
@@ -323,5 +430,7 @@ int main(int argc, char** argv)
     RUN(hdv_create_device_instance_while_its_host_ends);
     RUN(open_hdv_set_log_callback_while_one_waits);
     RUN(hdv_teardown_device_host_in_a_forked_child);
+    RUN(virtualization_routines_while_their_host_ends);
+    RUN(pinterface_dereference_on_many_threads);
     FINISH();
 }

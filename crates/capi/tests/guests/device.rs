@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,7 +63,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl State {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut config = vec![0; 1024];
         config[1] = 0x0010_0000;
         config[0x34 / 4] = 0x40;
@@ -235,7 +235,7 @@ unsafe extern "C-unwind" fn write_memory(
     state.called(Call::Write(bar, offset, length as u64))
 }
 
-static TABLE: HdvPciDeviceInterface = HdvPciDeviceInterface {
+pub(crate) static TABLE: HdvPciDeviceInterface = HdvPciDeviceInterface {
     version: 1,
     initialize: Some(initialize),
     teardown: Some(teardown),
@@ -280,9 +280,9 @@ pub(crate) fn create(host: HdvHost, instance: Uuid) -> Arc<State> {
     state
 }
 
-pub(crate) fn serve() -> Served {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = CString::new(directory.path().as_os_str().as_bytes()).expect("a path");
+/// A host without devices on the system that is `directory`.
+pub(crate) fn host_on(directory: &Path) -> HdvHost {
+    let path = CString::new(directory.as_os_str().as_bytes()).expect("a path");
     let (mut system, mut host) = (null_mut(), null_mut());
     // SAFETY: everything is valid.
     unsafe {
@@ -293,6 +293,12 @@ pub(crate) fn serve() -> Served {
         assert_eq!(HdvInitializeDeviceHost(system, &raw mut host), codes::S_OK);
     }
     HcsCloseComputeSystem(system);
+    host
+}
+
+pub(crate) fn serve() -> Served {
+    let directory = tempfile::tempdir().expect("a directory");
+    let host = host_on(directory.path());
     let instance = Uuid::from_u128(0x5eed);
     Served {
         host,

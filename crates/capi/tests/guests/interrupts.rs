@@ -12,7 +12,7 @@ use crate::guest::{BAR0, CONFIG, event, read, taken, write};
 
 /// Enables MSI-X as a driver and its VMM do: the table's entries unmasked, the capability's enable
 /// bit, eventfds for the vectors.
-fn enable_msix(client: &mut Client) -> Vec<OwnedFd> {
+pub(crate) fn enable_msix(client: &mut Client) -> Vec<OwnedFd> {
     let events = vec![event(), event()];
     let borrowed: Vec<_> = events.iter().map(AsFd::as_fd).collect();
     client

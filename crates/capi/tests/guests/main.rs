@@ -11,3 +11,4 @@ mod lifecycle;
 mod memory;
 mod mmio;
 mod proxy;
+mod virtualization;

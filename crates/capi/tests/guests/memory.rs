@@ -20,19 +20,19 @@ use crate::guest::{BAR0, READ_WRITE, connect, enable, give_memory, memfd, read, 
 const AT: u64 = 0x10_0000;
 const SIZE: u64 = 0x4000;
 
-fn read_memory(device: HdvDevice, address: u64, data: &mut [u8]) -> Hresult {
+pub(crate) fn read_memory(device: HdvDevice, address: u64, data: &mut [u8]) -> Hresult {
     let count = u32::try_from(data.len()).expect("small");
     // SAFETY: the buffer has that length.
     unsafe { HdvReadGuestMemory(device, address, count, data.as_mut_ptr()) }
 }
 
-fn write_memory(device: HdvDevice, address: u64, data: &[u8]) -> Hresult {
+pub(crate) fn write_memory(device: HdvDevice, address: u64, data: &[u8]) -> Hresult {
     let count = u32::try_from(data.len()).expect("small");
     // SAFETY: the buffer has that length.
     unsafe { HdvWriteGuestMemory(device, address, count, data.as_ptr()) }
 }
 
-fn aperture(
+pub(crate) fn aperture(
     device: HdvDevice,
     address: u64,
     count: u32,

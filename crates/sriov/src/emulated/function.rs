@@ -98,7 +98,7 @@ impl PfFunction {
             self.overlay.set_num_vfs(before.num_vfs);
             self.shared.publish(self.overlay.view());
         }
-        result.map_err(VirtualizationError::Device)
+        result.map_err(not_brought)
     }
 
     /// The owner reads config space.
@@ -120,7 +120,7 @@ impl PfFunction {
     ) -> Result<(), VirtualizationError> {
         self.powered_on()?;
         let (_, result) = self.write(offset, data, Writer::Owner);
-        result.map_err(VirtualizationError::Device)
+        result.map_err(not_brought)
     }
 
     /// The owner resets the PF.
@@ -272,6 +272,14 @@ fn reaches_extended(offset: u16, length: usize) -> bool {
 fn advanced(offset: u16, length: usize) -> Option<u16> {
     let at = usize::from(offset).checked_add(length)?;
     u16::try_from(at).ok().filter(|at| *at < CONFIG_SPACE_SIZE)
+}
+
+/// Why VFs did not come. A host that is being torn down takes its PFs with it.
+fn not_brought(error: HostError) -> VirtualizationError {
+    match error {
+        HostError::Closed => VirtualizationError::Gone,
+        error => VirtualizationError::Device(error),
+    }
 }
 
 fn read_dword(function: &mut dyn Function, offset: u16) -> u32 {
