@@ -26,6 +26,13 @@ struct Place {
     link: Option<u16>,
 }
 
+/// Whether what is odd about the device's list is logged: once is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    Quiet,
+    Loud,
+}
+
 /// An access in its order: to the device, to the capabilities, to the device.
 pub(super) struct Parts {
     pub(super) before: Range<usize>,
@@ -117,13 +124,15 @@ impl Overlay {
     /// Finds the place for good. `read` reads the dwords of the device.
     pub(super) fn settle(&mut self, mut read: impl FnMut(u16) -> u32) {
         if self.place.is_none() {
-            self.place = Some(find(self.length, &mut read));
+            self.place = Some(find(self.length, Voice::Loud, &mut read));
         }
     }
 
     /// The capabilities with their place. `read` reads the dwords of the device.
     pub(super) fn placed(&mut self, mut read: impl FnMut(u16) -> u32) -> Placed<'_> {
-        let place = self.place.unwrap_or_else(|| find(self.length, &mut read));
+        let place = self
+            .place
+            .unwrap_or_else(|| find(self.length, Voice::Quiet, &mut read));
         Placed {
             overlay: self,
             place,
@@ -208,20 +217,25 @@ fn show_next(offset: u16, data: &mut [u8], header: u16, next: u16) {
 }
 
 /// Finds a place beside the capabilities that the device shows.
-fn find(length: u16, read: &mut dyn FnMut(u16) -> u32) -> Place {
+fn find(length: u16, voice: Voice, read: &mut dyn FnMut(u16) -> u32) -> Place {
     let empty = |header: u32| header == 0 || header == u32::MAX;
     let mut header = read(extended::FIRST);
-    if empty(header) {
+    let end = extended::FIRST + length;
+    if (extended::FIRST..end).step_by(4).all(|at| empty(read(at))) {
         return Place {
             base: extended::FIRST,
             link: None,
         };
     }
+    if empty(header) {
+        // Registers of the device's own are in the way: an empty header leads on.
+        header = 0;
+    }
     let mut last = extended::FIRST;
     for _ in 0..LINKS {
         let id = header & 0xffff;
         let ours = [extended_capability_id::SRIOV, extended_capability_id::ARI];
-        if ours.map(u32::from).contains(&id) {
+        if voice == Voice::Loud && ours.map(u32::from).contains(&id) {
             tracing::warn!(
                 "the device shows extended capability {id:#06x} at {last:#05x} of its own, which its PF gets \
                  from the host: software may find the wrong one"
@@ -242,7 +256,7 @@ fn find(length: u16, read: &mut dyn FnMut(u16) -> u32) -> Place {
         .rev()
         .filter(|base| base % ALIGNMENT == 0)
         .find(|base| (*base..base + length).step_by(4).all(|at| empty(read(at))));
-    if free.is_none() {
+    if voice == Voice::Loud && free.is_none() {
         tracing::warn!(
             "config space has no room for the SR-IOV capability: it hides what the device has at {top:#05x}"
         );

@@ -126,6 +126,7 @@ pub struct Device {
     pub lab: Lab,
     pub identity: Identity,
     pub bar: Bar,
+    pub more_bars: Vec<(BarIndex, Bar)>,
     context: Option<DeviceContext>,
     plain: u64,
 }
@@ -138,6 +139,7 @@ impl Device {
             lab: lab.clone(),
             identity: identity(device_id),
             bar: VF_BAR,
+            more_bars: Vec::new(),
             context: None,
             plain: 0,
         }
@@ -145,8 +147,9 @@ impl Device {
 
     fn builder(&self) -> hdv::ConfigSpaceBuilder {
         let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
-        ConfigSpace::builder(self.identity)
-            .bar(BarIndex::BAR0, self.bar)
+        let builder = ConfigSpace::builder(self.identity).bar(BarIndex::BAR0, self.bar);
+        let more = self.more_bars.iter();
+        more.fold(builder, |builder, (index, bar)| builder.bar(*index, *bar))
             .capability(PciExpress::endpoint())
             .capability(Msix::new(2, place(0x800), place(0xc00)))
     }
