@@ -1,0 +1,167 @@
+//! The PFs of a host over its control socket. In a process of its own, since the runtime directory is named by the
+//! environment.
+
+mod support;
+
+use std::process::Command;
+
+use hdv::{DeviceHost, DeviceStatus, HostOptions};
+use hdv_control::{CallError, Client, ErrorKind, RuntimeDirectory};
+use hdv_sriov::control::{
+    ConfigBytes, DISABLE, ENABLE, EnableArguments, LIST, PF_CONFIG, PfArguments, PfStatus,
+    VF_CONFIG, VfArguments,
+};
+use hdv_sriov::{EmulatedPf, PciVirtualization};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use support::*;
+
+/// Set in the process of its own.
+const INSIDE: &str = "HDV_TEST_SRIOV_CONTROL";
+
+#[test]
+fn other_programs_reach_pfs() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "inside", "--nocapture"])
+        .env(INSIDE, "1")
+        .env("XDG_RUNTIME_DIR", directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("all was asked"), "{text}");
+}
+
+fn call<R: DeserializeOwned>(
+    client: &mut Client,
+    command: &str,
+    arguments: impl Serialize,
+) -> Result<R, ErrorKind> {
+    let arguments = serde_json::to_value(arguments).unwrap();
+    match client.call(command, &arguments) {
+        Ok(answer) => Ok(serde_json::from_value(answer).unwrap()),
+        Err(CallError::Command(error)) => {
+            assert!(!error.message.is_empty());
+            Err(error.kind)
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[test]
+fn inside() {
+    if std::env::var_os(INSIDE).is_none() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let host = DeviceHost::new(HostOptions::new()).unwrap();
+    let serve = |name: &str| {
+        let lab = Lab::default();
+        let socket = directory.path().join(format!("{name}.sock"));
+        let pf = EmulatedPf::serve(&host, socket, name, Box::new(Author::new(&lab)), options());
+        (pf.unwrap(), lab)
+    };
+    let plain = Device::new(Vf(0), &Lab::default());
+    let plain = host.serve(directory.path().join("plain.sock"), "plain", plain);
+    let plain = plain.unwrap().get();
+    let (first, lab) = serve("first");
+    let (second, _) = serve("second");
+    let (one, two) = (first.instance().id().get(), second.instance().id().get());
+    // Nobody needs the handle.
+    drop(first);
+
+    let hosts = RuntimeDirectory::locate().unwrap().hosts().unwrap();
+    assert_eq!(hosts.len(), 1);
+    let mut client = Client::connect(&hosts[0].path).unwrap();
+    let client = &mut client;
+    let list: Vec<PfStatus> = call(client, LIST, Value::Null).unwrap();
+    assert_eq!(
+        list.iter().map(|pf| pf.device).collect::<Vec<_>>(),
+        [one, two]
+    );
+    let expected = PfStatus {
+        device: one,
+        address: "0002:05:00.0".into(),
+        total_vfs: TOTAL,
+        num_vfs: 0,
+        vf_enable: false,
+        captured_buses: 1,
+        probed_bars: [0xffff_c00c, u32::MAX, 0, 0, 0, 0],
+        guest_controls_sriov: false,
+        vfs: Vec::new(),
+    };
+    assert_eq!(list[0], expected);
+
+    let enable = |device, num_vfs| EnableArguments { device, num_vfs };
+    let pf = |device| PfArguments { device };
+    let vf = |device, vf| VfArguments { device, vf };
+    let status = |result: Result<PfStatus, ErrorKind>| result;
+    // What is refused, and how.
+    for device in [plain, 999] {
+        let all = [
+            call::<Value>(client, ENABLE, enable(device, 1)),
+            call(client, DISABLE, pf(device)),
+            call(client, PF_CONFIG, pf(device)),
+            call(client, VF_CONFIG, vf(device, 0)),
+        ];
+        for result in all {
+            assert_eq!(result, Err(ErrorKind::NotFound));
+        }
+    }
+    let bad = Err(ErrorKind::BadArguments);
+    assert_eq!(status(call(client, ENABLE, enable(one, 0))), bad);
+    assert_eq!(status(call(client, ENABLE, enable(one, TOTAL + 1))), bad);
+    assert_eq!(status(call(client, ENABLE, Value::Null)), bad);
+    assert_eq!(status(call(client, DISABLE, "one")), bad);
+    assert_eq!(status(call(client, DISABLE, pf(one))), Err(ErrorKind::Busy));
+    let raw = call::<ConfigBytes>(client, VF_CONFIG, vf(one, 0));
+    assert_eq!(raw, Err(ErrorKind::NotFound));
+
+    let now = status(call(client, ENABLE, enable(one, 2))).unwrap();
+    assert!(now.vf_enable && now.num_vfs == 2);
+    let places: Vec<_> = now.vfs.iter().map(|vf| vf.address.as_str()).collect();
+    assert_eq!(places, ["0002:05:00.1", "0002:05:00.2"]);
+    let busy = Err(ErrorKind::Busy);
+    assert_eq!(status(call(client, ENABLE, enable(one, 2))), busy);
+    // Which VF is which of the host's devices.
+    let devices: Vec<DeviceStatus> = call(client, "list", Value::Null).unwrap();
+    let device = devices.iter().find(|one| one.id == now.vfs[1].device);
+    assert!(device.unwrap().socket.ends_with("first-vf1.sock"));
+
+    let ConfigBytes { bytes } = call(client, PF_CONFIG, pf(one)).unwrap();
+    assert_eq!(bytes.len(), 4096);
+    assert_eq!(dword(&bytes, sriov_at(&bytes) + 0x10), 2);
+    let ConfigBytes { bytes } = call(client, VF_CONFIG, vf(one, 1)).unwrap();
+    assert_eq!((bytes.len(), dword(&bytes, 0)), (4096, u32::MAX));
+    assert_eq!(lab.count((Vf(0), Initialize)), 0);
+    for number in [2, TOTAL] {
+        let raw = call::<ConfigBytes>(client, VF_CONFIG, vf(one, number));
+        assert_eq!(raw, Err(ErrorKind::NotFound));
+    }
+    // Where the BARs are.
+    second
+        .config_write(0x124, &0x8000_0000_u64.to_le_bytes())
+        .unwrap();
+    let now = status(call(client, ENABLE, enable(two, 3))).unwrap();
+    let bars: Vec<_> = now.vfs.iter().map(|vf| vf.bars[0]).collect();
+    assert_eq!(bars, [0x8000_0000, 0x8000_4000, 0x8000_8000].map(Some));
+    assert!(now.vfs.iter().all(|vf| vf.bars[1..] == [None; 5]));
+    second.renumber(0x70, 0x70).unwrap();
+    let list: Vec<PfStatus> = call(client, LIST, Value::Null).unwrap();
+    assert_eq!(list[1].vfs[2].address, "0002:70:00.3");
+    assert_eq!(second.location(2).unwrap().routing_id.bus(), 0x70);
+
+    let now = status(call(client, DISABLE, pf(one))).unwrap();
+    assert!(!now.vf_enable && now.vfs.is_empty());
+    // PFs that are removed are not listed any more.
+    let id = host.device_ids().into_iter().find(|id| id.get() == one);
+    host.remove(id.unwrap()).unwrap();
+    let list: Vec<PfStatus> = call(client, LIST, Value::Null).unwrap();
+    assert_eq!(list.iter().map(|pf| pf.device).collect::<Vec<_>>(), [two]);
+    let gone = Err(ErrorKind::NotFound);
+    assert_eq!(status(call(client, ENABLE, enable(one, 1))), gone);
+    println!("\nall was asked");
+}
