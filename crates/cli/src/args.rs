@@ -60,7 +60,8 @@ Examples:
   hdv ls --json | jq -r '.hosts[].devices[].socket'
 
 A device is started by the first use its client makes of it, and stopped again when
-the client leaves. What killed hosts left behind is removed.")]
+the client leaves. VFs stand below their PF; one that nobody has used yet is powered off.
+What killed hosts left behind is removed.")]
     Ls(OutputArgs),
     /// Look at the device behind a vfio-user socket
     Probe(ProbeArgs),
@@ -188,7 +189,12 @@ Examples:
   hdv serve --device sensor --socket /tmp/sensor.sock
   hdv serve --device sensor --socket /tmp/a.sock --set source=load \\
             --device sensor --socket /tmp/b.sock --set source=sine
+  hdv serve --device sriov-sensor --socket /tmp/pf.sock --set enable=3
   hdv serve --config devices.toml --poll 50
+
+A physical function (PF) brings a socket for each of its virtual functions (VFs) that is
+enabled, /tmp/pf-vf0.sock beside /tmp/pf.sock; each can go to a VM of its own. enable=N
+enables them from the start, `hdv sriov enable` later.
 
 A configuration file:
   poll = 50

@@ -1,5 +1,6 @@
 //! The `hdv` command as a person runs it.
 
+mod serve_pf;
 mod sriov;
 mod support;
 
@@ -39,6 +40,12 @@ fn devices_are_listed_with_their_settings() {
     assert!(
         text.lines()
             .any(|line| line.trim().starts_with("source   load")),
+        "{text}"
+    );
+    assert!(text.contains("sriov-sensor  4f48:0002"), "{text}");
+    assert!(
+        text.lines()
+            .any(|line| line.trim().starts_with("vfs      64")),
         "{text}"
     );
     let devices = place.json(&["devices", "--json"]);
