@@ -246,7 +246,10 @@ fn anybody_may_ask_at_any_time() {
                 }
             });
         }
-        let ends: Vec<_> = togglers.into_iter().map(|one| one.join()).collect();
+        let ends: Vec<_> = togglers
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
         over.store(true, Ordering::SeqCst);
         assert!(ends.iter().all(Result::is_ok));
     });

@@ -46,7 +46,9 @@ impl VirtualFunctionLayout {
 }
 
 /// A PF, as its author writes it: a [`PciDevice`] with VFs. It declares neither the SR-IOV nor the ARI
-/// capability; both are added to its config space.
+/// capability; both are added to its config space, ARI where the port above forwards it: at 0x100, or, if the
+/// device has extended capabilities or registers there, at the end of config space, where its list leads then. With a
+/// [`PciExpress`](hdv::PciExpress) capability software looks for them.
 ///
 /// What PF and VFs share is the author's choice: an `Arc` that both keep, most often. VFs are devices
 /// of their own, called on threads of their own; a lock that a call into the PF holds while it waits for a VF
