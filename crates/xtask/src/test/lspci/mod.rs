@@ -1,7 +1,11 @@
 //! Config space as foreign eyes see it: `lspci` decodes what `hdv probe --hexdump` reads from
-//! a served device, every capability of it.
+//! a served device, every capability of it. SR-IOV is in `sriov`.
 
-use std::process::{Command, Stdio};
+mod sriov;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use hdv::{
     Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, DeviceHost,
@@ -11,6 +15,7 @@ use hdv::{
 use hdv_devices::sensor::{Sensor, SourceName};
 use hdv_qemu::bundle::Bundle;
 use hdv_qemu::cache::Cache;
+use hdv_qemu::program::Program;
 
 use super::Failure;
 use super::steps::succeed;
@@ -85,7 +90,11 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
     let everything = directory.path().join("everything.sock");
     host.serve(&everything, "everything", Everything)?;
 
-    let sensor = decode(lspci.command(), &sensor)?;
+    let tools = Tools {
+        hdv: target_directory()?.join("debug/hdv"),
+        lspci,
+    };
+    let sensor = tools.decode(&["probe", "--hexdump", text(&sensor)?])?;
     expect(
         &sensor,
         &[
@@ -95,7 +104,7 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
             "FLReset+",
         ],
     )?;
-    let everything = decode(lspci.command(), &everything)?;
+    let everything = tools.decode(&["probe", "--hexdump", text(&everything)?])?;
     expect(
         &everything,
         &[
@@ -109,29 +118,54 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
             "Physical Resizable BAR",
             "current size: 1MB, supported: 1MB 2MB",
         ],
-    )
+    )?;
+    sriov::run(&tools, &host, directory.path())
 }
 
-/// `hdv probe --hexdump SOCKET | lspci -F /dev/stdin -vvv`
-fn decode(mut lspci: Command, socket: &std::path::Path) -> Result<String, Failure> {
-    let mut probe = Command::new(target_directory()?.join("debug/hdv"))
-        .args(["probe", "--hexdump"])
-        .arg(socket)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let dump = probe.stdout.take().ok_or("the probe has no output")?;
-    let output = lspci
-        .args(["-F", "/dev/stdin", "-vvv", "-n"])
-        .stdin(dump)
-        .output()?;
-    let probed = probe.wait()?;
-    if !probed.success() || !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("probe: {probed}, lspci: {}: {errors}", output.status).into());
+/// The two programs.
+struct Tools {
+    hdv: PathBuf,
+    lspci: Program,
+}
+
+impl Tools {
+    /// `hdv ARGUMENTS`
+    fn hdv(&self, arguments: &[&str]) -> Result<Output, Failure> {
+        Ok(Command::new(&self.hdv).args(arguments).output()?)
     }
-    let text = String::from_utf8(output.stdout)?;
-    println!("{text}");
-    Ok(text)
+
+    /// `hdv ARGUMENTS | lspci -F /dev/stdin -vvv -n`
+    fn decode(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let dumped = self.hdv(arguments)?;
+        if !dumped.status.success() {
+            let errors = String::from_utf8_lossy(&dumped.stderr);
+            return Err(format!("hdv {arguments:?}: {}: {errors}", dumped.status).into());
+        }
+        let mut lspci = self
+            .lspci
+            .command()
+            .args(["-F", "/dev/stdin", "-vvv", "-n"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        // It reads all of its input before it writes.
+        let mut input = lspci.stdin.take().ok_or("lspci has no input")?;
+        input.write_all(&dumped.stdout)?;
+        drop(input);
+        let output = lspci.wait_with_output()?;
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("lspci: {}: {errors}", output.status).into());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        println!("{text}");
+        Ok(text)
+    }
+}
+
+fn text(path: &Path) -> Result<&str, Failure> {
+    Ok(path.to_str().ok_or("a path that is no text")?)
 }
 
 fn expect(text: &str, wanted: &[&str]) -> Result<(), Failure> {
