@@ -8,8 +8,10 @@ use libfuzzer_sys::fuzz_target;
 
 /// Most text that 4096 bytes can lead to.
 const TEXT_LIMIT: usize = 4 << 20;
-/// Most capabilities, of both lists, and the fault that ends each, one a line with a heading.
-const LINES_LIMIT: usize = 1 + 48 + 960 + 4;
+/// Most lines of a capability: SR-IOV has one for each register.
+const CAPABILITY_LINES: usize = 20;
+/// Most capabilities, of both lists, and the fault that ends each, with a heading.
+const LINES_LIMIT: usize = 1 + 48 + 960 * CAPABILITY_LINES + 4;
 
 fuzz_target!(|bytes: &[u8]| {
     let json = outside::config_json(bytes).expect("JSON");

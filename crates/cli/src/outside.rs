@@ -75,6 +75,23 @@ mod tests {
         assert!(config_json(&config).unwrap().len() < 4 << 20);
     }
 
+    /// Every dword from 0x100 on begins an SR-IOV capability, as long as there is room for one.
+    #[test]
+    fn overlapping_sriov_capabilities_end() {
+        let mut config = vec![0xff; 4096];
+        for offset in (0x100..0x1000_u32).step_by(4) {
+            let head = ((offset + 4) % 0x1000) << 20 | 0x1_0010;
+            let at = usize::try_from(offset).unwrap();
+            config[at..at + 4].copy_from_slice(&head.to_le_bytes());
+        }
+        let text = config_text(&config);
+        assert!(text.len() < 4 << 20, "{} bytes", text.len());
+        let json = config_json(&config).unwrap();
+        assert!(json.len() < 4 << 20, "{} bytes", json.len());
+        let last: u32 = 0x1000 - 0x40;
+        assert!(text.contains(&format!("  {last:x}")), "{last:x}");
+    }
+
     #[test]
     fn names_move_no_cursor() {
         let content = b"8086  In\x1b[2Jtel\xff\n\t0001  A\tB\n";
