@@ -99,6 +99,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod book;
 pub mod control;
 mod emulated;
 mod error;
