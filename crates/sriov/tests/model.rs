@@ -209,8 +209,8 @@ impl Model {
     }
 
     fn renumber(&mut self, secondary: u8, subordinate: u8) -> bool {
-        let last = u64::from(secondary) << 8
-            | u64::from(OFFSET) + u64::from(TOTAL - 1) * u64::from(STRIDE);
+        let function = u64::from(OFFSET) + u64::from(TOTAL - 1) * u64::from(STRIDE);
+        let last = (u64::from(secondary) << 8) + function;
         let fits = secondary <= subordinate && last >> 8 <= u64::from(subordinate);
         if fits {
             self.buses = (secondary, subordinate);
