@@ -76,7 +76,7 @@ impl Everything {
     }
 }
 
-fn of_this_machine(sysfs: &Path) -> Result<(Vec<Pf>, Vec<String>), VirtualizationError> {
+pub(super) fn of_this_machine(sysfs: &Path) -> Result<(Vec<Pf>, Vec<String>), VirtualizationError> {
     let (mut pfs, mut errors) = (Vec::new(), Vec::new());
     for address in SysfsPf::list_in(sysfs)? {
         match LinuxPf::open(sysfs, address) {
@@ -103,7 +103,7 @@ pub(super) fn one(sysfs: &Path, text: &str) -> Result<Named, Failure> {
 
 /// What a name says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+pub(super) enum Wanted {
     Address(Place),
     InProcess(u32, Place),
     /// A socket, or a directory of sysfs.
@@ -112,7 +112,7 @@ enum Wanted {
 
 /// An address that says the segment or, as for `lspci`, does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
+pub(super) struct Place {
     address: PciAddress,
     any_segment: bool,
 }
@@ -148,7 +148,7 @@ impl Wanted {
         }
     }
 
-    fn is(&self, pf: &Pf) -> bool {
+    pub(super) fn is(&self, pf: &Pf) -> bool {
         match self {
             Self::Address(place) => place.is(pf.address()),
             Self::InProcess(pid, place) => match pf {
@@ -173,7 +173,7 @@ fn path_of(pf: &Pf) -> Option<PathBuf> {
 }
 
 /// Gives each the shortest name that no other one has: the address, the process and the address, or the path.
-fn named(pfs: Vec<Pf>) -> Vec<Named> {
+pub(super) fn named(pfs: Vec<Pf>) -> Vec<Named> {
     let candidates: Vec<Vec<String>> = pfs.iter().map(names).collect();
     let free = |name: &str| {
         let same = candidates.iter().flatten().filter(|other| *other == name);

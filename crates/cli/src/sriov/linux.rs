@@ -111,3 +111,185 @@ impl LinuxPf {
         })
     }
 }
+
+/// Over a tree of files like Linux's sysfs; how the real one behaves is tested in a guest.
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::sriov::Pf;
+    use crate::sriov::find::{Named, named, of_this_machine};
+    use crate::sriov::view::{PfDetails, summary};
+    use crate::sriov::{find, render};
+    use crate::style::Paint;
+
+    const PF: &str = "0000:01:00.0";
+    const SRIOV: usize = 0x160;
+    /// A row of a `resource` file for nothing.
+    const NONE: &str = "0x0000000000000000 0x0000000000000000 0x0000000000000000\n";
+
+    /// A PF with 8 VFs, of which its driver offers 7, and those that are enabled.
+    fn machine(vfs: u16) -> tempfile::TempDir {
+        let sysfs = tempfile::tempdir().unwrap();
+        let config = pf_config(vfs);
+        let pf = function(sysfs.path(), PF, &config);
+        let write = |name: &str, text: &str| fs::write(pf.join(name), text).unwrap();
+        write("sriov_totalvfs", "7\n");
+        write("sriov_numvfs", &format!("{vfs}\n"));
+        write("sriov_offset", "128\n");
+        write("sriov_stride", "2\n");
+        write("sriov_vf_device", "10ca\n");
+        let bar = "0x00000000fe800000 0x00000000fe81ffff 0x0000000000140204\n";
+        write(
+            "resource",
+            &format!("{}{bar}{}", NONE.repeat(7), NONE.repeat(5)),
+        );
+        symlink("../../drivers/igb", pf.join("driver")).unwrap();
+        for vf in 0..vfs {
+            let address = format!("0000:01:10.{}", vf * 2);
+            let mut config = vec![0xff; 4];
+            config.resize(4096, 0);
+            config[0x0a..0x0c].copy_from_slice(&[0x00, 0x02]);
+            let directory = function(sysfs.path(), &address, &config);
+            let start = 0xfe80_0000 + u64::from(vf) * 0x4000;
+            let end = start + 0x3fff;
+            let resource = format!(
+                "{start:#018x} {end:#018x} 0x0000000000140204\n{}",
+                NONE.repeat(12)
+            );
+            fs::write(directory.join("resource"), resource).unwrap();
+            symlink("../../drivers/vfio-pci", directory.join("driver")).unwrap();
+            symlink(format!("../{address}"), pf.join(format!("virtfn{vf}"))).unwrap();
+        }
+        sysfs
+    }
+
+    fn function(sysfs: &Path, address: &str, config: &[u8]) -> PathBuf {
+        let directory = devices(sysfs).join(address);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("config"), config).unwrap();
+        directory
+    }
+
+    fn pf_config(vfs: u16) -> Vec<u8> {
+        let mut config = vec![0; 4096];
+        config[..4].copy_from_slice(&[0x86, 0x80, 0xc9, 0x10]);
+        config[0x100..0x104].copy_from_slice(&(0x1_000e_u32 | 0x160 << 20).to_le_bytes());
+        for (at, value) in [
+            (0x00, 0x0001_0010),
+            (0x08, u32::from(vfs != 0) | 1 << 3),
+            (0x0c, 0x0008_0008),
+            (0x10, vfs.into()),
+            (0x14, 0x0002_0080),
+            (0x18, 0x10ca_0000),
+            (0x1c, 0x553),
+            (0x20, 1),
+            (0x24, 0xfe80_0004_u32),
+        ] {
+            let at = SRIOV + at;
+            config[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        }
+        config
+    }
+
+    fn only(sysfs: &Path) -> Named {
+        let (pfs, errors) = of_this_machine(sysfs).unwrap();
+        assert_eq!(errors, Vec::<String>::new());
+        let mut pfs = named(pfs);
+        assert_eq!(pfs.len(), 1);
+        pfs.remove(0)
+    }
+
+    #[test]
+    fn a_pf_of_this_machine_is_listed_and_shown() {
+        let sysfs = machine(2);
+        let pf = only(sysfs.path());
+        assert_eq!(pf.name, PF);
+        let text = render::list(&[summary(&pf)], &["x\u{1b}".to_owned()], Paint::none());
+        for part in [
+            "2 of 8, driver offers 7",
+            "driver igb",
+            "this machine",
+            "warning: x?",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+
+        let details = PfDetails::of(&pf);
+        let text = render::details(&details, Paint::none());
+        for part in [
+            "168  SR-IOV Control                     0009      VF Enable, VF MSE",
+            "128 from the PF to VF 0",
+            "VF BAR0  16 KiB        memory, 64 bit  0xfe800000",
+            "1   0000:01:10.2  BAR0 0xfe804000  driver vfio-pci",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+        let json = serde_json::to_value(&details).unwrap();
+        assert_eq!(json["kind"], "linux");
+        assert_eq!(json["driver"], "igb");
+        assert_eq!(json["offered_vfs"], 7);
+        assert_eq!(json["capability"], "0x160");
+        assert_eq!(json["vfs"][1]["driver"], "vfio-pci");
+
+        let (address, bytes) = pf.config(Some(1)).unwrap();
+        assert_eq!(address.to_string(), "0000:01:10.2");
+        assert_eq!(bytes[..4], [0xff; 4]);
+        assert_eq!(bytes.len(), 4096);
+        let refusal = pf.config(Some(2)).unwrap_err();
+        assert!(refusal.what.contains("2 VFs are enabled"), "{refusal}");
+        let refusal = pf.config(Some(8)).unwrap_err();
+        assert!(refusal.what.contains("TotalVFs is 8"), "{refusal}");
+
+        let refusal = pf.enable(3).unwrap_err();
+        assert!(
+            refusal.what.contains("2 VFs are enabled already"),
+            "{refusal}"
+        );
+        assert_eq!(
+            refusal.remedy.as_deref(),
+            Some("`hdv sriov disable 0000:01:00.0` disables them.")
+        );
+        let refusal = pf.enable(9).unwrap_err();
+        assert!(refusal.what.contains("1 to 8 are possible"), "{refusal}");
+    }
+
+    #[test]
+    fn its_directory_names_it() {
+        let sysfs = machine(0);
+        let pf = only(sysfs.path());
+        let Pf::Linux(linux) = &pf.pf else {
+            panic!("{pf:?}");
+        };
+        let wanted = find::Wanted::Path(linux.path());
+        assert!(wanted.is(&pf.pf));
+        assert!(!find::Wanted::Path(sysfs.path().to_owned()).is(&pf.pf));
+    }
+
+    #[test]
+    fn what_takes_permission_is_told() {
+        let sysfs = machine(1);
+        let config = devices(sysfs.path()).join(PF).join("config");
+        let mut bytes = fs::read(&config).unwrap();
+        bytes.truncate(PUBLIC_CONFIG);
+        fs::write(config, bytes).unwrap();
+        let pf = only(sysfs.path());
+        let refusal = pf.config(None).unwrap_err();
+        assert!(refusal.what.contains("only 64 bytes"), "{refusal}");
+        assert_eq!(
+            refusal.remedy.as_deref(),
+            Some("As root: hdv sriov config 0000:01:00.0")
+        );
+        let text = render::details(&PfDetails::of(&pf), Paint::none());
+        for part in [
+            "warning: ",
+            "only 64 bytes",
+            "enabled VFs     1, driver offers 7",
+            "0000:01:10.0  BAR0 0xfe800000",
+        ] {
+            assert!(text.contains(part), "{part} is not in:\n{text}");
+        }
+    }
+}
