@@ -93,9 +93,10 @@ Examples:
   hdv sriov enable 01:00.0 3
   hdv sriov config 01:00.0 0 | lspci -F /dev/stdin -vvv
 
-A PF is named by its address (0000:01:00.0 or 01:00.0), an emulated one also by the path
-of its socket, or by the process that has it and its address (1234/0000:01:00.0), one of
-this machine by its directory in /sys/bus/pci/devices. VFs are counted from 0.";
+A PF is named by its address (0000:01:00.0, or 01:00.0 in whatever segment), an emulated
+one also by the path of its socket, or by the process that has it and its address
+(1234/0000:01:00.0), one of this machine by its directory in /sys/bus/pci/devices. VFs
+are counted from 0.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SriovCommand {
