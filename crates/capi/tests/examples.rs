@@ -23,7 +23,7 @@ use serde_json::Value;
 use served::{Served, command};
 use toolchain::{Language, WAYS, WideCharacters, build};
 
-const EXAMPLES: [&str; 4] = ["sensor", "camera", "framebuffer", "vendor_style"];
+const EXAMPLES: [&str; 5] = ["sensor", "camera", "framebuffer", "vendor_style", "pf"];
 /// Needs `L"..."` to be UTF-16.
 const VENDOR_STYLE: &str = "vendor_style";
 
@@ -291,6 +291,55 @@ fn the_device_in_the_vendors_style_greets() {
     all_passed(&check(&device).0);
     drop(device);
     ends(served, Signal::TERM);
+}
+
+/// The number in a register of BAR 0.
+fn register(device: &VfioUser, offset: u64) -> u64 {
+    device.read(0, offset, Width::Dword).unwrap()
+}
+
+#[test]
+fn a_physical_function_sums_what_its_virtual_functions_count() {
+    let place = Place::new();
+    let served = place.serve(&place.program("pf"), INSTANCES[0], &["3"]);
+    let mut sockets = Vec::new();
+    for (vf, line) in served.said.iter().enumerate() {
+        let expected = format!("device counting-vf 0000:01:00.{} ", vf + 1);
+        let socket = line.strip_prefix(&expected);
+        sockets.push(PathBuf::from(socket.unwrap_or_else(|| panic!("{line}"))));
+    }
+    assert_eq!(sockets.len(), 3);
+    let pf = VfioUser::connect(&served.socket).unwrap();
+    let vfs: Vec<_> = sockets
+        .iter()
+        .map(|socket| VfioUser::connect(socket).unwrap())
+        .collect();
+    for device in vfs.iter().chain([&pf]) {
+        all_passed(&check(device).0);
+    }
+    assert_eq!(register(&pf, 0x004), 3);
+    let sum = register(&pf, 0x008);
+    for (number, vf) in (0..).zip(&vfs) {
+        assert_eq!(register(vf, 0x004), number);
+        vf.write(0, 0x008, Width::Dword, 10 + number).unwrap();
+    }
+    let more = 10 + 11 + 12;
+    assert_eq!(register(&pf, 0x008), (sum + more) & 0xffff_ffff);
+    for (number, vf) in (0..).zip(&vfs) {
+        assert_eq!(register(vf, 0x00c), register(&pf, 0x008));
+        assert_eq!(register(vf, 0x008), register(&pf, 0x100 + 4 * number));
+    }
+    // The next machine that has a VF finds it at 0; nobody else notices.
+    let (mut vfs, others) = (vfs, sum + more);
+    drop(vfs.remove(1));
+    let again = VfioUser::connect(&sockets[1]).unwrap();
+    assert_eq!(register(&again, 0x008), 0);
+    assert_eq!(register(&vfs[0], 0x00c), others & 0xffff_ffff);
+    drop((pf, vfs, again));
+    ends(served, Signal::TERM);
+    for socket in sockets {
+        assert!(!socket.exists(), "{}", socket.display());
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use crate::camera;
 use crate::checks::{Check, Selection};
+use crate::counting;
 use crate::family::Family;
 use crate::framebuffer;
 use crate::greeter;
@@ -16,6 +17,8 @@ pub static FAMILIES: &[&Family] = &[
     &camera::FAMILY,
     &framebuffer::FAMILY,
     &greeter::FAMILY,
+    &counting::PF,
+    &counting::VF,
     &lab::FAMILIES[0],
     &lab::FAMILIES[1],
     &lab::FAMILIES[2],

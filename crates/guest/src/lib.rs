@@ -11,6 +11,7 @@
 pub mod camera;
 pub mod checks;
 pub mod checksum;
+pub mod counting;
 pub mod families;
 pub mod family;
 pub mod framebuffer;

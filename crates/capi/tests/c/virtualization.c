@@ -1,6 +1,7 @@
 /*
  * PCI_VIRTUALIZATION_INTERFACE and physical functions, before any virtual machine connects.
  */
+#include <dirent.h>
 #include <unistd.h>
 
 #include "virtualization.h"
@@ -191,6 +192,42 @@ CHECK(open_hdv_query_pci_virtualization_interface_at_bad_arguments)
     EXPECT_TEXT("fffffffe:ff:1f.7");
 #undef ASK
     EXPECT(memcmp(&table, &before, sizeof table) == 0);
+}
+
+/* Nothing is changed: every function of this machine is asked, if it shows any. */
+CHECK(open_hdv_query_pci_virtualization_interface_at_fills_the_table)
+{
+    DIR* directory = opendir("/sys/bus/pci/devices");
+    struct dirent* entry;
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        PCI_VIRTUALIZATION_INTERFACE table;
+        UINT8 buses = 0;
+        ULONG bars[6];
+        if (entry->d_name[0] == '.') {
+            continue;
+        }
+        memset(&table, 0, sizeof table);
+        EXPECT_STATUS(OpenHdvQueryPciVirtualizationInterfaceAt(entry->d_name,
+                                                               &GUID_PCI_VIRTUALIZATION_INTERFACE,
+                                                               sizeof table, 1, &table),
+                      STATUS_SUCCESS);
+        if (check_failed) {
+            break;
+        }
+        EXPECT(table.Size == 80 && table.Version == 1 && table.Context != NULL);
+        EXPECT_STATUS(table.EnableVirtualization(table.Context, 1, FALSE, FALSE, FALSE),
+                      table.GetVirtualFunctionProbedBars(table.Context, bars)
+                              == STATUS_INVALID_DEVICE_STATE
+                          ? STATUS_INVALID_DEVICE_STATE
+                          : STATUS_INVALID_PARAMETER);
+        table.GetResources(table.Context, &buses);
+        table.InterfaceDereference(table.Context);
+        EXPECT_STATUS(table.GetVirtualFunctionProbedBars(table.Context, bars),
+                      STATUS_INVALID_DEVICE_STATE);
+    }
+    if (directory != NULL) {
+        closedir(directory);
+    }
 }
 
 /* ---- References. ---- */
@@ -1099,6 +1136,7 @@ int main(int argc, char** argv)
     RUN(open_hdv_query_pci_virtualization_interface_bad_arguments);
     RUN(open_hdv_query_pci_virtualization_interface_bad_device);
     RUN(open_hdv_query_pci_virtualization_interface_at_bad_arguments);
+    RUN(open_hdv_query_pci_virtualization_interface_at_fills_the_table);
     RUN(pinterface_reference_keeps_the_context);
     RUN(pinterface_dereference_ends_the_context);
     RUN(the_interface_outlives_its_device);

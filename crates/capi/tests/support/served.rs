@@ -21,13 +21,15 @@ pub(crate) fn command(program: &Path) -> Command {
     }
 }
 
-/// A running program that said `ready SOCKET`. Dropping it kills it.
+/// A running program that said `ready SOCKET`, after what else it has to say. Dropping it kills it.
 pub(crate) struct Served {
     process: Child,
     /// Kept open, so that the program can write.
     _output: BufReader<ChildStdout>,
     /// Where its device listens.
     pub(crate) socket: PathBuf,
+    /// The lines before that.
+    pub(crate) said: Vec<String>,
 }
 
 impl Served {
@@ -40,16 +42,23 @@ impl Served {
             .spawn()
             .unwrap();
         let mut output = BufReader::new(process.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let Some(socket) = line.trim_end().strip_prefix("ready ") else {
-            let errors = errors(&mut process);
-            panic!("{command:?} printed {line:?} and {errors}");
-        };
-        Self {
-            socket: socket.into(),
-            process,
-            _output: output,
+        let mut said = Vec::new();
+        loop {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            if let Some(socket) = line.trim_end().strip_prefix("ready ") {
+                return Self {
+                    socket: socket.into(),
+                    process,
+                    _output: output,
+                    said,
+                };
+            }
+            if line.is_empty() {
+                let errors = errors(&mut process);
+                panic!("{command:?} printed {said:?} and {errors}");
+            }
+            said.push(line.trim_end().to_owned());
         }
     }
 

@@ -147,7 +147,7 @@ impl Pf {
     pub fn vf_bars(&self, vf: u16) -> Result<[Option<Placed>; BARS]> {
         let path = self.path(&format!("virtfn{vf}/resource"));
         let text = fs::read_to_string(&path).map_err(|error| Error::file(&path, "read", error))?;
-        parse_resources(&text).ok_or_else(|| Error::Content {
+        parse_resources(&text).ok_or(Error::Content {
             path,
             text,
             expected: "six lines of start, end and flags",

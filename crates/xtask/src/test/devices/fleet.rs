@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use hdv_guest::families;
 use hdv_qemu::guest::Scratch;
 use serde_json::Value;
 
@@ -120,6 +121,8 @@ impl Fleet {
         )?;
         let program = library.example("vendor_style", Variant::PLAIN)?;
         fleet.program(&program, "greeter", &[])?;
+        let program = library.example("pf", Variant::PLAIN)?;
+        fleet.program(&program, "counting-pf", &["2".as_ref()])?;
         let mut command = Command::new(library.lab(Variant::PLAIN)?);
         command.arg(fleet._scratch.path());
         fleet.serve("lab", command)?;
@@ -187,7 +190,7 @@ impl Fleet {
         for device in served.devices() {
             let kind = match device.name.as_str() {
                 "" => name.to_owned(),
-                known if known.starts_with(LAB_PREFIX) => known.to_owned(),
+                known if families::named(known).is_some() => known.to_owned(),
                 known => format!("{LAB_PREFIX}{known}"),
             };
             self.members.push(Member {
