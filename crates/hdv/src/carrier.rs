@@ -20,7 +20,8 @@ pub struct BroughtFunction {
     pub offset: u16,
     /// What it is, as far as that is known before it is powered on.
     pub identity: Identity,
-    /// The function. It is powered on when it is first used.
+    /// The function. It is powered on when it is first used, without strings of a configuration, and brings
+    /// none itself.
     pub function: Box<dyn Function>,
 }
 

@@ -462,7 +462,10 @@ fn one_may_be_removed_by_itself_and_nobody_takes_away_what_is_not_its_own() {
     let again = bringing.host.remove(instances[0].id());
     assert!(matches!(again, Err(HostError::NoSuchDevice(_))));
     let own = bringing.host.instance(bringing.id).unwrap();
-    bringing.hold.carrier().take_away(std::slice::from_ref(&own));
+    bringing
+        .hold
+        .carrier()
+        .take_away(std::slice::from_ref(&own));
     assert_eq!(own.state(), DeviceState::Started);
     write32(&mut client, BAR0, TAKE_AWAY, 0);
     assert_eq!(bringing.files(), ["nic.sock"]);

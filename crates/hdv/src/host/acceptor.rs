@@ -27,6 +27,9 @@ const MAX_HANDSHAKES: usize = 64;
 /// Connections accepted of one device before the others, and the end of the host, get their turn.
 const MAX_ACCEPTS: usize = MAX_HANDSHAKES;
 
+/// What is waited for before the pending connections: the wake event, the listening sockets.
+const BEFORE_PENDING: usize = 2;
+
 /// How long to leave everything alone when the system has no resources for us.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -93,15 +96,9 @@ struct Acceptor {
 impl Acceptor {
     /// Waits for something to do and does it; false at the end.
     fn turn(&mut self) -> bool {
-        let listening: Vec<(Arc<Endpoint>, Arc<UnixListener>)> = self
-            .shared
-            .endpoints()
-            .iter()
-            .filter_map(|endpoint| Some((Arc::clone(endpoint), endpoint.listener()?)))
-            .collect();
         self.pending
             .retain(|pending| pending.endpoint.listener().is_some());
-        let ready = self.wait(&listening);
+        let ready = self.wait();
         // In this order: a stop between the two is seen the next time, since it has woken us again.
         self.shared.wake.clear();
         if self.shared.wake.stop.load(Ordering::SeqCst) {
@@ -109,7 +106,7 @@ impl Acceptor {
         }
         let pending = std::mem::take(&mut self.pending);
         for (index, pending) in pending.into_iter().enumerate() {
-            let ready = ready.get(1 + index).copied().unwrap_or(false);
+            let ready = ready.get(BEFORE_PENDING + index).copied().unwrap_or(false);
             let kept = match (pending.asked, ready) {
                 // It was asked for nothing, so this is its end.
                 (true, true) => None,
@@ -119,17 +116,25 @@ impl Acceptor {
             };
             self.pending.extend(kept);
         }
-        let listeners = ready.iter().rev().take(listening.len()).rev();
-        for ((endpoint, listener), _) in listening.iter().zip(listeners).filter(|(_, due)| **due) {
-            self.accept(endpoint, listener);
+        for id in self.shared.listeners.ready() {
+            let endpoint = self.shared.endpoints().get(id).cloned();
+            if let Some(endpoint) = endpoint
+                && let Some(listener) = endpoint.listener()
+            {
+                self.accept(&endpoint, &listener);
+            }
         }
         true
     }
 
-    /// Blocks until something is ready: the wake event, then the pending connections, then the
-    /// listening sockets.
-    fn wait(&mut self, listening: &[(Arc<Endpoint>, Arc<UnixListener>)]) -> Vec<bool> {
-        let wake = self.shared.wake.event.as_fd();
+    /// Blocks until something is ready: the wake event, the listening sockets, then the pending
+    /// connections.
+    fn wait(&mut self) -> Vec<bool> {
+        let before: [BorrowedFd<'_>; BEFORE_PENDING] = [
+            self.shared.wake.event.as_fd(),
+            self.shared.listeners.as_fd(),
+        ];
+        let before = before.map(|fd| (fd, PollFlags::IN));
         // A connection that waits for another client has nothing to say to us meanwhile but
         // that it has ended, which is always told.
         let pending = self.pending.iter().map(|pending| {
@@ -140,14 +145,10 @@ impl Acceptor {
             };
             (pending.handshake.as_fd(), flags)
         });
-        let listening = listening
-            .iter()
-            .map(|(_, listener)| (listener.as_fd(), PollFlags::IN));
-        let mut fds: Vec<PollFd<'_>> = [(wake, PollFlags::IN)]
+        let mut fds: Vec<PollFd<'_>> = before
             .into_iter()
             .chain(pending)
-            .chain(listening)
-            .map(|(fd, flags): (BorrowedFd<'_>, PollFlags)| PollFd::from_borrowed_fd(fd, flags))
+            .map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags))
             .collect();
         loop {
             match poll(&mut fds, None) {

@@ -63,7 +63,6 @@ impl HostCarrier {
             )));
         }
         host.endpoints().add_brought(self.by, &endpoints)?;
-        host.wake.wake();
         Ok(endpoints
             .iter()
             .map(|endpoint| endpoint.instance())

@@ -11,6 +11,7 @@ mod endpoints;
 mod extensions;
 mod instance;
 mod instances;
+mod listeners;
 mod options;
 mod session;
 mod status;
@@ -39,6 +40,7 @@ use endpoints::Endpoints;
 use extensions::Extensions;
 pub use instance::DeviceInstance;
 use instances::Instances;
+use listeners::Listeners;
 pub use options::HostOptions;
 pub use status::{BroughtBy, ClientStatus, DeviceStatus};
 
@@ -47,6 +49,8 @@ struct Shared {
     options: HostOptions,
     token: HostToken,
     endpoints: Mutex<Endpoints>,
+    /// Of the endpoints.
+    listeners: Arc<Listeners>,
     instances: Mutex<Instances>,
     notes: Notes,
     wake: Wake,
@@ -80,7 +84,7 @@ impl Shared {
         }
         let paths: Vec<_> = endpoints.iter().map(|endpoint| endpoint.path()).collect();
         self.notes.forget(&paths);
-        // It has listened on them until now.
+        // Connections that have not agreed on a version go too.
         self.wake.wake();
     }
 
@@ -114,11 +118,15 @@ impl DeviceHost {
     /// A thread, a descriptor or the control socket cannot be had.
     pub fn new(options: HostOptions) -> Result<Self, HostError> {
         let wake = Wake::new().map_err(|e| HostError::system("creating an eventfd", e))?;
+        let listeners =
+            Listeners::new().map_err(|e| HostError::system("creating an epoll descriptor", e))?;
+        let listeners = Arc::new(listeners);
         let control = options.control;
         let shared = Arc::new(Shared {
             options,
             token: HostToken::new(),
-            endpoints: Mutex::default(),
+            endpoints: Mutex::new(Endpoints::new(Arc::clone(&listeners))),
+            listeners,
             instances: Mutex::default(),
             notes: Notes::default(),
             wake,
@@ -207,10 +215,8 @@ impl DeviceHost {
         if added.is_err() {
             drop(endpoint);
             self.shared.notes.forget(&noted);
-            return added;
         }
-        self.shared.wake.wake();
-        Ok(())
+        added
     }
 
     /// Stops a device and tears it down, after what it brought; its socket goes. A VM that uses it keeps a stub: reads are all
