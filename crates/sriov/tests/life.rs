@@ -205,7 +205,7 @@ fn anybody_may_ask_at_any_time() {
             .map(|worker| {
                 let (enabled, disabled) = (&enabled, &disabled);
                 scope.spawn(move || {
-                    for turn in 0..60 {
+                    for turn in 0..25 {
                         let num_vfs = (turn * 7 + worker * 11) % 32 + 1;
                         match pf.enable_virtualization(EnableVirtualization::enable(num_vfs)) {
                             Ok(()) => enabled.fetch_add(1, Ordering::SeqCst),

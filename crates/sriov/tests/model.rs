@@ -20,7 +20,8 @@ const PAGES: u32 = 0x553 | 1 << 31;
 /// First register, logarithm of the declared size, registers, type bits.
 const BARS: [(usize, u32, usize, u64); 3] = [(0, 14, 2, 0xc), (2, 33, 2, 0x4), (4, 12, 2, 0x4)];
 const OFFSET: u16 = 3;
-const STRIDE: u16 = 2;
+/// The last VFs are on the next bus.
+const STRIDE: u16 = 40;
 /// No VF fails.
 const NONE: u32 = u32::MAX;
 
@@ -50,7 +51,7 @@ impl Model {
             num: 0,
             page: 1,
             bars: [0; 3],
-            buses: (5, 5),
+            buses: (5, 6),
             failing: NONE,
             events: Vec::new(),
         }
@@ -312,7 +313,7 @@ impl Real {
                 (BarIndex::BAR4, Bar::memory64(16)),
             ];
         }));
-        let port = Port::new(5, 5).unwrap().ari_forwarding(true);
+        let port = Port::new(5, 6).unwrap().ari_forwarding(true);
         let options = PfOptions {
             routing: Some(VfRouting {
                 first_vf_offset: OFFSET,
