@@ -22,7 +22,7 @@ use crate::bench::report::{Section, Unit};
 /// VFs that are busy at once.
 const MANY: u16 = 64;
 /// Rounds of work in one batch, over all VFs.
-const BATCH: u32 = 64 * 100;
+const BATCH: u32 = 64 * 25;
 /// Register reads in a round of work; a write that has a page copied and an interrupt sent follows.
 const READS: u32 = 7;
 /// Where the guest's memory is.

@@ -1,11 +1,15 @@
 //! How long enabling and disabling VFs takes: what the first one costs, and whether each further one costs the same.
+//!
+//! Sockets are made in memory, as in a user's runtime directory: on a disk its journal is what would be measured.
 
+use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Instant;
 
 use hdv::{DeviceHost, HostOptions};
 use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization};
+use tempfile::TempDir;
 
 use super::pf;
 use crate::bench::contest::{Contest, Effort};
@@ -15,6 +19,8 @@ use crate::bench::report::{Section, Unit};
 
 /// VFs that are enabled in one batch, however many at once.
 const BATCH: u32 = 256;
+/// A directory that any Linux has in memory.
+const MEMORY: &str = "/dev/shm";
 /// What of a VF's cost may depend on how many there are: a fifth.
 const FLAT: f64 = 1.2;
 
@@ -84,6 +90,13 @@ impl Change {
     }
 }
 
+/// A directory in memory, or wherever there can be one.
+fn directory() -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("openhdv-bench-");
+    builder.tempdir_in(MEMORY).or_else(|_| builder.tempdir())
+}
+
 /// Measures one of them.
 pub(in crate::bench) fn measure(
     change: Change,
@@ -92,10 +105,7 @@ pub(in crate::bench) fn measure(
 ) -> Result<Section, BenchError> {
     let _pinned = Pinned::to(placement.near)?;
     let batch = effort.batch(BATCH);
-    let directory = tempfile::Builder::new()
-        .prefix("openhdv-bench-")
-        .tempdir()
-        .during("making a directory for the sockets")?;
+    let directory = directory().during("making a directory for the sockets")?;
     let host = DeviceHost::new(HostOptions::new().control(false)).during("making a device host")?;
     let pf = &pf::serve(&host, &directory.path().join("pf.sock"))?;
     let mut contest = Contest::new();
