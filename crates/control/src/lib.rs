@@ -24,6 +24,7 @@
 
 mod claim;
 mod client;
+mod connection;
 mod hosts;
 mod lock;
 mod numbers;
@@ -31,6 +32,7 @@ mod peer;
 mod registry;
 mod runtime_directory;
 mod server;
+mod service;
 pub mod wire;
 
 pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim, remove_if_dead};

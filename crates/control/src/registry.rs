@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-type Handler = Arc<dyn Fn(Value) -> Result<Value, ControlError> + Send + Sync>;
+type Handler = dyn Fn(Value) -> Result<Value, ControlError> + Send + Sync;
+
+/// A command.
+struct Command {
+    handler: Arc<Handler>,
+    slow: bool,
+}
 
 /// What kind of error a command gave, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +87,7 @@ pub enum RegisterError {
 /// Commands by name. Clones share one table, so commands can be added while a server runs.
 #[derive(Clone, Default)]
 pub struct Registry {
-    handlers: Arc<RwLock<BTreeMap<String, Handler>>>,
+    commands: Arc<RwLock<BTreeMap<String, Command>>>,
 }
 
 impl fmt::Debug for Registry {
@@ -109,13 +115,26 @@ impl Registry {
     where
         F: Fn(Value) -> Result<Value, ControlError> + Send + Sync + 'static,
     {
-        let mut handlers = self
-            .handlers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        match handlers.entry(name.to_owned()) {
+        self.add(name, Arc::new(handler), false)
+    }
+
+    /// Adds a command that takes long, or waits for something that may never come. Each call has a thread of its
+    /// own, and others are answered meanwhile; up to 32 calls at a time, further ones fail with
+    /// [`ErrorKind::Busy`]. A call that is under way when the server is dropped goes on.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub fn register_slow<F>(&self, name: &str, handler: F) -> Result<(), RegisterError>
+    where
+        F: Fn(Value) -> Result<Value, ControlError> + Send + Sync + 'static,
+    {
+        self.add(name, Arc::new(handler), true)
+    }
+
+    fn add(&self, name: &str, handler: Arc<Handler>, slow: bool) -> Result<(), RegisterError> {
+        match self.write().entry(name.to_owned()) {
             Entry::Vacant(entry) => {
-                entry.insert(Arc::new(handler));
+                entry.insert(Command { handler, slow });
                 Ok(())
             }
             Entry::Occupied(_) => Err(RegisterError::Taken {
@@ -124,20 +143,30 @@ impl Registry {
         }
     }
 
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Command>> {
+        self.commands.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Command>> {
+        self.commands
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes a command; returns whether there was one.
     pub fn unregister(&self, name: &str) -> bool {
-        let mut handlers = self
-            .handlers
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        handlers.remove(name).is_some()
+        self.write().remove(name).is_some()
     }
 
     /// The commands, in alphabetical order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-        handlers.keys().cloned().collect()
+        self.read().keys().cloned().collect()
+    }
+
+    /// Whether calls of a command need a thread of their own.
+    pub(crate) fn is_slow(&self, name: &str) -> bool {
+        self.read().get(name).is_some_and(|command| command.slow)
     }
 
     /// Calls a command. A handler that panics gives an error of kind [`ErrorKind::Internal`].
@@ -145,11 +174,11 @@ impl Registry {
     /// # Errors
     /// The command is unknown, or its handler failed.
     pub fn call(&self, name: &str, arguments: Value) -> Result<Value, ControlError> {
-        let handler = {
-            // Not held during the call: a handler may register.
-            let handlers = self.handlers.read().unwrap_or_else(PoisonError::into_inner);
-            handlers.get(name).cloned()
-        };
+        // The lock is not held during the call: a handler may register.
+        let handler = self
+            .read()
+            .get(name)
+            .map(|command| Arc::clone(&command.handler));
         let Some(handler) = handler else {
             let message = format!(
                 "there is no control command {name:?} here; there are: {}",
