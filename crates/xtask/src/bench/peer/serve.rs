@@ -80,7 +80,7 @@ fn raise_descriptor_limit() -> Result<(), BenchError> {
     setrlimit(Resource::Nofile, limit).during("raising the limit of open files")
 }
 
-/// Serves one client on a thread that ends with the process.
+/// Serves clients, each on a thread that ends with the process.
 fn floor(
     socket: &Path,
     request: usize,
@@ -89,16 +89,18 @@ fn floor(
 ) -> Result<PathBuf, BenchError> {
     let listener = UnixListener::bind(socket).during("binding the floor's socket")?;
     std::thread::spawn(move || {
-        let Ok((socket, _)) = listener.accept() else {
-            return;
-        };
-        let mut stream = Stream::new(socket, poll);
-        let reply = vec![0; reply];
-        // Whatever ends this, the near side sees the connection end and says so.
-        while stream.receive(request).is_ok_and(|more| more) {
-            if stream.send(&reply).is_err() {
-                return;
-            }
+        // A client that is not accepted sees its connection end and says so.
+        for socket in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut stream = Stream::new(socket, poll);
+                let reply = vec![0; reply];
+                // Whatever ends this, the near side sees the connection end and says so.
+                while stream.receive(request).is_ok_and(|more| more) {
+                    if stream.send(&reply).is_err() {
+                        return;
+                    }
+                }
+            });
         }
     });
     Ok(socket.to_owned())

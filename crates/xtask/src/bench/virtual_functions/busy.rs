@@ -1,6 +1,8 @@
 //! The same work through one VF and spread over 64: how much of it a second of processor time does, at both ends together.
+//! What spreading costs by itself is told by as many plain sockets: threads that take turns find less in the caches.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -14,10 +16,12 @@ use super::pf::{COPY, PAGE};
 use super::socket;
 use crate::bench::contest::{Contest, Effort};
 use crate::bench::cpus::{Pinned, Placement};
+use crate::bench::ends::READ_MESSAGES;
 use crate::bench::error::{BenchError, During};
 use crate::bench::peer::{Peer, Role};
 use crate::bench::process::processor_time;
 use crate::bench::report::{Section, Unit};
+use crate::bench::stream::Stream;
 
 /// VFs that are busy at once.
 const MANY: u16 = 64;
@@ -32,10 +36,40 @@ const GUEST_BYTES: u64 = 2 * PAGE as u64;
 /// What the processor time may grow by so that 64 VFs do at least 80 % as much.
 const TARGET: f64 = 1.0 / 0.8;
 
+const ONE_SOCKET: &str = "1 plain socket";
+const ALL_SOCKETS: &str = "64 plain sockets";
 const ONE: &str = "1 VF";
 const ONE_AGAIN: &str = "1 VF, again";
 const ALL: &str = "64 VFs";
 const ALL_AGAIN: &str = "64 VFs, again";
+
+/// What a thread does over and over.
+trait Work: Send + 'static {
+    fn round(&mut self) -> Result<(), BenchError>;
+}
+
+/// As many messages as a guest's, and nothing else.
+struct Plain(Stream);
+
+impl Plain {
+    fn connect(path: &Path) -> Result<Self, BenchError> {
+        let socket = UnixStream::connect(path).during("connecting to the floor")?;
+        Ok(Self(Stream::new(socket, None)))
+    }
+}
+
+impl Work for Plain {
+    fn round(&mut self) -> Result<(), BenchError> {
+        const DOING: &str = "exchanging messages with the floor";
+        for _ in 0..=READS {
+            self.0.send(&[0; READ_MESSAGES.0]).during(DOING)?;
+            if !self.0.receive(READ_MESSAGES.1).during(DOING)? {
+                return Err(BenchError::new(DOING, "it left"));
+            }
+        }
+        Ok(())
+    }
+}
 
 /// A guest's side of a VF.
 struct Guest {
@@ -70,7 +104,9 @@ impl Guest {
             _memory: memory,
         })
     }
+}
 
+impl Work for Guest {
     fn round(&mut self) -> Result<(), BenchError> {
         for _ in 0..READS {
             self.client
@@ -86,18 +122,18 @@ impl Guest {
     }
 }
 
-/// A thread that does a guest's work when told how much.
+/// A thread that works when told how much.
 struct Worker {
     orders: Option<Sender<u32>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Worker {
-    fn start(mut guest: Guest, done: Sender<Result<(), BenchError>>) -> Self {
+    fn start(mut work: impl Work, done: Sender<Result<(), BenchError>>) -> Self {
         let (orders, todo) = channel();
         let thread = std::thread::spawn(move || {
             for rounds in todo {
-                let result = (0..rounds).try_for_each(|_| guest.round());
+                let result = (0..rounds).try_for_each(|_| work.round());
                 if done.send(result).is_err() {
                     return;
                 }
@@ -120,29 +156,49 @@ impl Drop for Worker {
     }
 }
 
-/// Has each of `workers` do its share of `rounds`; nanoseconds of processor time of both processes for a round.
-fn work(
-    workers: &[Worker],
-    done: &Receiver<Result<(), BenchError>>,
-    rounds: u32,
-    peer: u32,
-) -> Result<f64, BenchError> {
-    const DOING: &str = "having VFs work";
-    let taken = || Ok(processor_time(std::process::id())? + processor_time(peer)?);
-    let count = u32::try_from(workers.len()).during(DOING)?;
-    let share = (rounds / count).max(1);
-    let before: u64 = taken()?;
-    for worker in workers {
-        if let Some(orders) = &worker.orders {
-            orders.send(share).during(DOING)?;
+/// Workers and the process at their other end.
+struct Crew {
+    workers: Vec<Worker>,
+    done: Receiver<Result<(), BenchError>>,
+    peer: Peer,
+}
+
+impl Crew {
+    fn start<W: Work>(
+        peer: Peer,
+        connect: impl Fn(&Path, u16) -> Result<W, BenchError>,
+    ) -> Result<Self, BenchError> {
+        let (sender, done) = channel();
+        let workers = (0..MANY).map(|index| {
+            let work = connect(peer.path(), index)?;
+            Ok(Worker::start(work, sender.clone()))
+        });
+        Ok(Self {
+            workers: workers.collect::<Result<_, _>>()?,
+            done,
+            peer,
+        })
+    }
+
+    /// Has the first `count` workers do their share of `rounds`; nanoseconds of processor time of both processes for a round.
+    fn work(&self, count: u16, rounds: u32) -> Result<f64, BenchError> {
+        const DOING: &str = "having VFs work";
+        let taken = || Ok(processor_time(std::process::id())? + processor_time(self.peer.pid())?);
+        let workers = &self.workers[..count.into()];
+        let share = (rounds / u32::from(count)).max(1);
+        let before: u64 = taken()?;
+        for worker in workers {
+            if let Some(orders) = &worker.orders {
+                orders.send(share).during(DOING)?;
+            }
         }
+        for _ in workers {
+            self.done.recv().during(DOING)??;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "seconds in nanoseconds")]
+        let nanoseconds = (taken()? - before) as f64;
+        Ok(nanoseconds / f64::from(share * u32::from(count)))
     }
-    for _ in workers {
-        done.recv().during(DOING)??;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "seconds in nanoseconds")]
-    let nanoseconds = (taken()? - before) as f64;
-    Ok(nanoseconds / f64::from(share * count))
 }
 
 /// Measures on one CPU, or on all of them.
@@ -152,20 +208,22 @@ pub(in crate::bench) fn measure(
 ) -> Result<Section, BenchError> {
     let one_cpu = placement.one_cpu().then_some(placement.near);
     let _pinned = one_cpu.map(Pinned::to).transpose()?;
-    let peer = Peer::start(Role::VirtualFunctions { count: MANY }, one_cpu, None)?;
-    let (sender, done) = channel();
-    let mut workers = Vec::new();
-    for vf in 0..MANY {
-        let guest = Guest::connect(&socket(peer.path(), vf))?;
-        workers.push(Worker::start(guest, sender.clone()));
-    }
+    let (request, reply) = READ_MESSAGES;
+    let floor = Peer::start(Role::Floor { request, reply }, one_cpu, None)?;
+    let floor = &Crew::start(floor, |path, _| Plain::connect(path))?;
+    let vfs = Peer::start(Role::VirtualFunctions { count: MANY }, one_cpu, None)?;
+    let vfs = &Crew::start(vfs, |path, vf| Guest::connect(&socket(path, vf)))?;
     let rounds = effort.batch(BATCH);
     let mut contest = Contest::new();
-    let (workers, done, pid) = (&workers, &done, peer.pid());
-    for (name, count) in [(ONE, 1), (ONE_AGAIN, 1), (ALL, MANY), (ALL_AGAIN, MANY)] {
-        contest.add(name, move || {
-            work(&workers[..count.into()], done, rounds, pid)
-        });
+    for (name, crew, count) in [
+        (ONE_SOCKET, floor, 1),
+        (ALL_SOCKETS, floor, MANY),
+        (ONE, vfs, 1),
+        (ONE_AGAIN, vfs, 1),
+        (ALL, vfs, MANY),
+        (ALL_AGAIN, vfs, MANY),
+    ] {
+        contest.add(name, move || crew.work(count, rounds));
     }
     let results = contest.run(effort)?;
     let mut section = Section::new(
@@ -180,9 +238,11 @@ pub(in crate::bench) fn measure(
         Unit::PerSecond,
     );
     section
-        .row(&results, ONE)
+        .row(&results, ONE_SOCKET)
+        .compare(&results, ALL_SOCKETS, &[(ONE_SOCKET, None)])
+        .compare(&results, ONE, &[(ONE_SOCKET, None)])
         .compare(&results, ONE_AGAIN, &[(ONE, None)])
-        .compare(&results, ALL, &[(ONE, Some(TARGET))])
+        .compare(&results, ALL, &[(ONE, Some(TARGET)), (ALL_SOCKETS, None)])
         .compare(&results, ALL_AGAIN, &[(ALL, None)]);
     Ok(section)
 }

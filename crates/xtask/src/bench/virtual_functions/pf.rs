@@ -78,6 +78,8 @@ struct Vf {
 }
 
 impl Vf {
+    /// Apart, so that other accesses do not take its stack.
+    #[inline(never)]
     fn copy(&self, from: u64) -> Option<()> {
         let context = self.context.as_ref()?;
         let to = from.checked_add(PAGE as u64)?;
