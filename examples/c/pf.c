@@ -297,7 +297,8 @@ static int enable(struct pf *pf, UINT16 count, const char *directory, const char
 {
     PCI_VIRTUALIZATION_INTERFACE vfs;
     NTSTATUS status = OpenHdvQueryPciVirtualizationInterface(
-        pf->device, &GUID_PCI_VIRTUALIZATION_INTERFACE, sizeof vfs, OPENHDV_PCI_VIRTUALIZATION_INTERFACE_VERSION, &vfs);
+        pf->device, &GUID_PCI_VIRTUALIZATION_INTERFACE, sizeof vfs,
+        OPENHDV_PCI_VIRTUALIZATION_INTERFACE_VERSION, &vfs);
     if (!NT_SUCCESS(status)) {
         return failed("PCI_VIRTUALIZATION_INTERFACE", (unsigned)status);
     }

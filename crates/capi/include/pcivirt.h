@@ -114,8 +114,9 @@ typedef GET_VIRTUAL_DEVICE_RESOURCES* PGET_VIRTUAL_DEVICE_RESOURCES;
  *
  * STATUS_INVALID_PARAMETER to enable 0 or more than TotalVFs, to disable with a number, for a migration interrupt
  * without migration, for migration that the device does not have; STATUS_INVALID_DEVICE_STATE if that is how it
- * is already, a PF of this process is not powered on, or the device has no SR-IOV; STATUS_UNSUCCESSFUL if a PF of this process could
- * not make its VFs, or the kernel or the PF's driver refused; STATUS_ACCESS_DENIED for a real PF without permission. */
+ * is already, a PF of this process is not powered on, or the device has no SR-IOV; STATUS_UNSUCCESSFUL if a PF of
+ * this process could not make its VFs, or the kernel or a real PF's driver refused; STATUS_ACCESS_DENIED for a
+ * real PF without permission. */
 typedef NTSTATUS NTAPI ENABLE_VIRTUALIZATION(_In_opt_ PVOID Context,
                                              _In_ UINT16 NumVFs,
                                              _In_ BOOLEAN EnableVfMigration,

@@ -25,7 +25,7 @@ pub(crate) fn command(program: &Path) -> Command {
 pub(crate) struct Served {
     process: Child,
     /// Kept open, so that the program can write.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     /// Where its device listens.
     pub(crate) socket: PathBuf,
     /// The lines before that.
@@ -41,24 +41,26 @@ impl Served {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(process.stdout.take().unwrap());
-        let mut said = Vec::new();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        // From here on the process ends with this.
+        let mut served = Self {
+            process,
+            output,
+            socket: PathBuf::new(),
+            said: Vec::new(),
+        };
         loop {
             let mut line = String::new();
-            output.read_line(&mut line).unwrap();
+            served.output.read_line(&mut line).unwrap();
             if let Some(socket) = line.trim_end().strip_prefix("ready ") {
-                return Self {
-                    socket: socket.into(),
-                    process,
-                    _output: output,
-                    said,
-                };
+                served.socket = socket.into();
+                return served;
             }
             if line.is_empty() {
-                let errors = errors(&mut process);
-                panic!("{command:?} printed {said:?} and {errors}");
+                let errors = errors(&mut served.process);
+                panic!("{command:?} printed {:?} and {errors}", served.said);
             }
-            said.push(line.trim_end().to_owned());
+            served.said.push(line.trim_end().to_owned());
         }
     }
 
