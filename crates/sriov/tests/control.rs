@@ -3,7 +3,9 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, mpsc};
 
 use hdv::{DeviceHost, DeviceStatus, HostOptions};
 use hdv_control::{CallError, Client, ErrorKind, RuntimeDirectory};
@@ -68,7 +70,7 @@ fn inside() {
     let plain = host.serve(directory.path().join("plain.sock"), "plain", plain);
     let plain = plain.unwrap().get();
     let (first, lab) = serve("first");
-    let (second, _) = serve("second");
+    let (second, lab_of_second) = serve("second");
     let (one, two) = (first.instance().id().get(), second.instance().id().get());
     // Nobody needs the handle.
     drop(first);
@@ -163,5 +165,41 @@ fn inside() {
     assert_eq!(list.iter().map(|pf| pf.device).collect::<Vec<_>>(), [two]);
     let gone = Err(ErrorKind::NotFound);
     assert_eq!(status(call(client, ENABLE, enable(one, 1))), gone);
+    a_stuck_vf_keeps_nobody_from_being_answered(&second, &lab_of_second, client, &hosts[0].path);
     println!("\nall was asked");
+}
+
+/// `pf` has VFs.
+fn a_stuck_vf_keeps_nobody_from_being_answered(
+    pf: &EmulatedPf,
+    lab: &Lab,
+    client: &mut Client,
+    control: &Path,
+) {
+    let (begin, begun) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let released = Mutex::new(released);
+    lab.hook(move |who, event| {
+        if (who, event) == (Vf(1), Initialize) {
+            begin.send(()).unwrap();
+            let _ = lock(&released).recv();
+        }
+        Ok(())
+    });
+    let device = pf.instance().id().get();
+    let stuck = std::thread::spawn({
+        let mut client = Client::connect(control).unwrap();
+        let arguments = serde_json::to_value(VfArguments { device, vf: 1 }).unwrap();
+        move || client.call_within(VF_CONFIG, &arguments, PATIENCE)
+    });
+    begun.recv_timeout(PATIENCE).unwrap();
+    let devices: Vec<DeviceStatus> = call(client, "list", Value::Null).unwrap();
+    assert!(devices.iter().any(|one| one.id == device));
+    let pfs: Vec<PfStatus> = call(client, LIST, Value::Null).unwrap();
+    assert_eq!(pfs[0].vfs.len(), 3);
+    let other = VfArguments { device, vf: 2 };
+    let ConfigBytes { bytes } = call(client, VF_CONFIG, other).unwrap();
+    assert_eq!(bytes.len(), 4096);
+    drop(release);
+    assert!(stuck.join().unwrap().is_ok());
 }

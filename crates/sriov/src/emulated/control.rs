@@ -80,69 +80,66 @@ pub(super) fn register(host: &DeviceHost, instance: &DeviceInstance, shared: &Ar
 }
 
 fn register_commands(registry: &Registry, table: &Arc<Table>) {
-    command(registry, LIST, table, |table, _: IgnoredAny| {
+    let list = handler(table, |table, _: IgnoredAny| {
         Ok(table.all().iter().map(status).collect::<Vec<_>>())
     });
-    command(
-        registry,
-        ENABLE,
-        table,
-        |table, arguments: EnableArguments| {
-            let pf = table.find(arguments.device)?;
-            pf.enable_virtualization(EnableVirtualization::enable(arguments.num_vfs))
-                .map_err(|error| refused(&error))?;
-            Ok(status(&pf))
-        },
-    );
-    command(registry, DISABLE, table, |table, arguments: PfArguments| {
+    let enable = handler(table, |table, arguments: EnableArguments| {
+        let pf = table.find(arguments.device)?;
+        pf.enable_virtualization(EnableVirtualization::enable(arguments.num_vfs))
+            .map_err(|error| refused(&error))?;
+        Ok(status(&pf))
+    });
+    let disable = handler(table, |table, arguments: PfArguments| {
         let pf = table.find(arguments.device)?;
         pf.enable_virtualization(EnableVirtualization::disable())
             .map_err(|error| refused(&error))?;
         Ok(status(&pf))
     });
-    command(
-        registry,
-        PF_CONFIG,
-        table,
-        |table, arguments: PfArguments| {
-            let pf = table.find(arguments.device)?;
-            let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
-            pf.config_read(0, &mut bytes)
-                .map_err(|error| refused(&error))?;
-            Ok(ConfigBytes { bytes })
-        },
-    );
-    command(
-        registry,
-        VF_CONFIG,
-        table,
-        |table, arguments: VfArguments| {
-            let pf = table.find(arguments.device)?;
-            let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
-            let length = pf
-                .virtual_function_data(arguments.vf, 0, &mut bytes)
-                .map_err(|error| refused(&error))?;
-            bytes.truncate(length);
-            Ok(ConfigBytes { bytes })
-        },
-    );
+    let pf_config = handler(table, |table, arguments: PfArguments| {
+        let pf = table.find(arguments.device)?;
+        let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
+        pf.config_read(0, &mut bytes)
+            .map_err(|error| refused(&error))?;
+        Ok(ConfigBytes { bytes })
+    });
+    let vf_config = handler(table, |table, arguments: VfArguments| {
+        let pf = table.find(arguments.device)?;
+        let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
+        let length = pf
+            .virtual_function_data(arguments.vf, 0, &mut bytes)
+            .map_err(|error| refused(&error))?;
+        bytes.truncate(length);
+        Ok(ConfigBytes { bytes })
+    });
+    // All but the first call into devices, which may be busy for ever.
+    let registered = [
+        registry.register(LIST, list),
+        registry.register_slow(ENABLE, enable),
+        registry.register_slow(DISABLE, disable),
+        registry.register_slow(PF_CONFIG, pf_config),
+        registry.register_slow(VF_CONFIG, vf_config),
+    ];
+    for error in registered.into_iter().filter_map(Result::err) {
+        tracing::error!("a command of the PFs of this host is missing: {error}");
+    }
 }
 
-fn command<A: DeserializeOwned, R: Serialize>(
-    registry: &Registry,
-    name: &str,
+/// A command over the host's PFs as one over JSON.
+fn handler<A, R, F>(
     table: &Arc<Table>,
-    answer: impl Fn(&Table, A) -> Result<R, ControlError> + Send + Sync + 'static,
-) {
+    answer: F,
+) -> impl Fn(Value) -> Result<Value, ControlError> + use<A, R, F>
+where
+    A: DeserializeOwned,
+    R: Serialize,
+    F: Fn(&Table, A) -> Result<R, ControlError>,
+{
     let table = Arc::clone(table);
-    let handler = move |arguments: Value| {
+    move |arguments| {
         let arguments = serde_json::from_value(arguments)
             .map_err(|error| ControlError::bad_arguments(error.to_string()))?;
         serde_json::to_value(answer(&table, arguments)?)
             .map_err(|error| ControlError::internal(error.to_string()))
-    };
-    if let Err(error) = registry.register(name, handler) {
-        tracing::error!("PFs of this host answer no {name:?}: {error}");
     }
 }
 
