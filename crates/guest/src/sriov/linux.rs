@@ -84,6 +84,15 @@ impl Pf {
         self.number(NUM_VFS)
     }
 
+    /// Enables so many VFs, or disables all with 0.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_num_vfs(&self, count: u16) -> Result<()> {
+        let path = self.path(NUM_VFS);
+        fs::write(&path, count.to_string()).map_err(|error| Error::file(&path, "write", error))
+    }
+
     /// TotalVFs of the capability.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! SR-IOV in a guest: [`vf`] has what is checked of a VF of the SR-IOV sensor; the rest drives this guest's own PFs, real ones
 //! to its kernel, by the programs that users have, and compares with what Linux says of them.
 
+mod c_program;
 mod command;
 pub mod linux;
 mod program;
@@ -26,5 +27,7 @@ pub fn check(sink: &mut dyn FnMut(Line)) {
             let verdict = guarded(|| check(&pf));
             sink(Line::Check(outcome(name, pf.address(), TRANSPORT, verdict)));
         }
+        c_program::check(&pf, sink);
     }
+    c_program::check_without(sink);
 }

@@ -81,7 +81,8 @@ impl Ran {
         Ok(self.stderr.lines().next().unwrap_or_default().to_owned())
     }
 
-    fn describe(&self) -> String {
+    /// All of it, for messages.
+    pub(super) fn describe(&self) -> String {
         let Self {
             command,
             code,

@@ -87,6 +87,7 @@ impl Variant {
         let linking = match self.linking {
             Linking::Shared => "shared",
             Linking::Static => "static",
+            Linking::Standalone => "standalone",
         };
         format!("{language}-{wide}-{linking}")
     }
@@ -185,6 +186,16 @@ impl Library {
         variant: Variant,
     ) -> Result<PathBuf, LibraryError> {
         self.build(name, vec![source.to_owned()], variant, &["-pthread"])
+    }
+
+    /// Builds one of the programs for a guest, where there is no library to load.
+    pub(crate) fn for_guest(&self, program: &str) -> Result<PathBuf, LibraryError> {
+        let source = workspace().join(PROGRAMS).join(program).with_extension("c");
+        let variant = Variant {
+            linking: Linking::Standalone,
+            ..Variant::PLAIN
+        };
+        self.build(program, vec![source], variant, &["-pthread"])
     }
 
     /// Builds one of the library's own tests.

@@ -54,6 +54,8 @@ pub(crate) enum WideCharacters {
 pub(crate) enum Linking {
     Shared,
     Static,
+    /// Nothing is left to load, the C library neither.
+    Standalone,
 }
 
 /// One program to build.
@@ -118,16 +120,15 @@ impl Toolchain {
     pub(crate) fn build(&self, build: &Build<'_>, prefix: &Path) -> Result<(), ToolError> {
         let libraries = match build.linking {
             Linking::Shared => self.flags(prefix, &["--libs"])?,
-            Linking::Static => self
+            Linking::Static | Linking::Standalone => self
                 .flags(prefix, &["--static", "--libs"])?
                 .into_iter()
-                // The shared library lies beside it, and would be taken.
-                .map(|word| {
-                    if word == "-lcomputecore" {
-                        "-l:libcomputecore.a".into()
-                    } else {
-                        word
-                    }
+                .map(|word| match word.to_str() {
+                    // The shared library lies beside it, and would be taken.
+                    Some("-lcomputecore") => "-l:libcomputecore.a".into(),
+                    // There is no other one that is static.
+                    Some("-lgcc_s") if build.linking == Linking::Standalone => "-lgcc_eh".into(),
+                    _ => word,
                 })
                 .collect(),
         };
@@ -150,6 +151,9 @@ impl Toolchain {
             .arg(standard)
             .args(WARNINGS)
             .args(self.flags(prefix, &["--cflags"])?);
+        if build.linking == Linking::Standalone {
+            command.args(["-static", "-s"]);
+        }
         if build.wide_characters == WideCharacters::Native {
             command.arg("-fno-short-wchar");
         }

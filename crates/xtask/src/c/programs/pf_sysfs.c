@@ -129,7 +129,7 @@ static void linux_location(unsigned vf, char *address, size_t size)
     length = readlink(path, target, sizeof target - 1);
     target[length < 0 ? 0 : length] = '\0';
     slash = strrchr(target, '/');
-    snprintf(address, size, "%s", slash == NULL ? target : slash + 1);
+    snprintf(address, size, "%.*s", (int)size - 1, slash == NULL ? target : slash + 1);
 }
 
 static NTSTATUS locate(unsigned vf, char *address, size_t size)

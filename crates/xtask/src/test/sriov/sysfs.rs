@@ -15,15 +15,21 @@ use crate::ui::Ui;
 
 /// What a check's name begins with.
 const PART: &str = "SysfsPf";
+/// The program in C that the guest runs.
+const PROGRAM_IN_C: &str = "pf_sysfs";
 /// The longest a boot may say nothing.
 const SILENCE: Duration = Duration::from_secs(300);
 
 pub(super) fn run(library: &Library, ui: &Ui, report: &mut Report) -> Result<(), Failure> {
-    let _ = library;
+    ui.doing("building the programs for the guest");
+    let c_program = library.for_guest(PROGRAM_IN_C)?;
     let contents = Contents {
         kernel: Bundle::KERNEL_FULL,
         modules: vec!["igb", "nvme"],
-        programs: vec![("hdv".to_owned(), build_program(COMMAND)?)],
+        programs: vec![
+            ("hdv".to_owned(), build_program(COMMAND)?),
+            (PROGRAM_IN_C.to_owned(), std::fs::read(c_program)?),
+        ],
     };
     let lab = Lab::with(&contents, ui)?;
     let boot = Boot {

@@ -56,6 +56,7 @@ pub(super) fn run(hdv: &Path, lab: &Lab, ui: &Ui, report: &mut Report) -> Result
     command
         .args(["serve", "--json", "--device", "sriov-sensor", "--socket"])
         .arg(&socket)
+        .args(["--set", "source=sine"])
         .args(["--set", &format!("enable={}", QUOTAS.len())]);
     let served = Served::start(command, PATIENCE)?;
     let pf = Pf {
@@ -361,7 +362,7 @@ impl Plan<'_> {
 
     /// Takes what each guest has printed.
     fn look(&mut self, guests: &mut [Using]) -> Result<(), Failure> {
-        for using in guests {
+        for using in guests.iter_mut().filter(|using| !using.done) {
             while let Some(line) = using
                 .guest
                 .poll(LOOK)
