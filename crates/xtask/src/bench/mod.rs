@@ -224,6 +224,10 @@ fn measurements() -> Result<Vec<Measurement>, BenchError> {
             Box::new(move |effort| virtual_functions::busy(placement, effort)),
         ));
     }
+    list.push((
+        "virtual functions, sampling".to_owned(),
+        Box::new(virtual_functions::sampling),
+    ));
     Ok(list)
 }
 

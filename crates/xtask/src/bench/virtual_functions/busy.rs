@@ -4,8 +4,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use hdv_vfio_user::client::{Client, ClientOptions};
 use hdv_vfio_user::{DmaFlags, vfio};
@@ -14,6 +12,7 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
 use super::pf::{COPY, PAGE};
 use super::socket;
+use super::workers::{Work, Workers};
 use crate::bench::contest::{Contest, Effort};
 use crate::bench::cpus::{Pinned, Placement};
 use crate::bench::ends::READ_MESSAGES;
@@ -43,11 +42,6 @@ const ONE_AGAIN: &str = "1 VF, again";
 const ALL: &str = "64 VFs";
 const ALL_AGAIN: &str = "64 VFs, again";
 
-/// What a thread does over and over.
-trait Work: Send + 'static {
-    fn round(&mut self) -> Result<(), BenchError>;
-}
-
 /// As many messages as a guest's, and nothing else.
 struct Plain(Stream);
 
@@ -59,9 +53,9 @@ impl Plain {
 }
 
 impl Work for Plain {
-    fn round(&mut self) -> Result<(), BenchError> {
+    fn work(&mut self, rounds: u32) -> Result<(), BenchError> {
         const DOING: &str = "exchanging messages with the floor";
-        for _ in 0..=READS {
+        for _ in 0..rounds * (READS + 1) {
             self.0.send(&[0; READ_MESSAGES.0]).during(DOING)?;
             if !self.0.receive(READ_MESSAGES.1).during(DOING)? {
                 return Err(BenchError::new(DOING, "it left"));
@@ -106,7 +100,7 @@ impl Guest {
     }
 }
 
-impl Work for Guest {
+impl Guest {
     fn round(&mut self) -> Result<(), BenchError> {
         for _ in 0..READS {
             self.client
@@ -122,44 +116,15 @@ impl Work for Guest {
     }
 }
 
-/// A thread that works when told how much.
-struct Worker {
-    orders: Option<Sender<u32>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Worker {
-    fn start(mut work: impl Work, done: Sender<Result<(), BenchError>>) -> Self {
-        let (orders, todo) = channel();
-        let thread = std::thread::spawn(move || {
-            for rounds in todo {
-                let result = (0..rounds).try_for_each(|_| work.round());
-                if done.send(result).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            orders: Some(orders),
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            // What it would have panicked with has been printed.
-            let _ = thread.join();
-        }
+impl Work for Guest {
+    fn work(&mut self, rounds: u32) -> Result<(), BenchError> {
+        (0..rounds).try_for_each(|_| self.round())
     }
 }
 
 /// Workers and the process at their other end.
 struct Crew {
-    workers: Vec<Worker>,
-    done: Receiver<Result<(), BenchError>>,
+    workers: Workers,
     peer: Peer,
 }
 
@@ -168,36 +133,18 @@ impl Crew {
         peer: Peer,
         connect: impl Fn(&Path, u16) -> Result<W, BenchError>,
     ) -> Result<Self, BenchError> {
-        let (sender, done) = channel();
-        let workers = (0..MANY).map(|index| {
-            let work = connect(peer.path(), index)?;
-            Ok(Worker::start(work, sender.clone()))
-        });
-        Ok(Self {
-            workers: workers.collect::<Result<_, _>>()?,
-            done,
-            peer,
-        })
+        let workers = Workers::start((0..MANY).map(|index| connect(peer.path(), index)))?;
+        Ok(Self { workers, peer })
     }
 
     /// Has the first `count` workers do their share of `rounds`; nanoseconds of processor time of both processes for a round.
     fn work(&self, count: u16, rounds: u32) -> Result<f64, BenchError> {
-        const DOING: &str = "having VFs work";
         let taken = || Ok(processor_time(std::process::id())? + processor_time(self.peer.pid())?);
-        let workers = &self.workers[..count.into()];
-        let share = (rounds / u32::from(count)).max(1);
         let before: u64 = taken()?;
-        for worker in workers {
-            if let Some(orders) = &worker.orders {
-                orders.send(share).during(DOING)?;
-            }
-        }
-        for _ in workers {
-            self.done.recv().during(DOING)??;
-        }
+        let done = self.workers.work(count, rounds)?;
         #[expect(clippy::cast_precision_loss, reason = "seconds in nanoseconds")]
         let nanoseconds = (taken()? - before) as f64;
-        Ok(nanoseconds / f64::from(share * u32::from(count)))
+        Ok(nanoseconds / f64::from(done))
     }
 }
 
