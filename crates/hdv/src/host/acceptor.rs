@@ -1,9 +1,9 @@
 //! The thread that accepts connections of all of a host's devices and reads their VERSION.
 //!
 //! A device is given away at VERSION, not when a connection is accepted, so that connections
-//! that say nothing keep nobody out; they are few at a time, and the oldest makes room.
+//! that say nothing keep nobody out; they are few at a time, and those of the device that has most make room.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -20,8 +20,8 @@ use super::Shared;
 use super::endpoint::{Answer, Endpoint};
 use super::session;
 
-/// Connections of one host that are accepted and have not agreed on a version. One more, and the oldest
-/// is closed.
+/// Connections of one host that are accepted and have not agreed on a version, unless it serves more devices: one
+/// for each then. One more, and another is closed.
 const MAX_HANDSHAKES: usize = 64;
 
 /// Connections accepted of one device before the others, and the end of the host, get their turn.
@@ -199,9 +199,6 @@ impl Acceptor {
                     continue;
                 }
             };
-            if self.pending.len() >= MAX_HANDSHAKES {
-                self.make_room();
-            }
             let pending = Pending {
                 endpoint: Arc::clone(endpoint),
                 handshake,
@@ -210,15 +207,32 @@ impl Acceptor {
             };
             if let Some(pending) = self.advance(pending) {
                 self.pending.push_back(pending);
+                let limit = MAX_HANDSHAKES.max(self.shared.endpoints().count());
+                if self.pending.len() > limit {
+                    self.make_room();
+                }
             }
         }
     }
 
-    /// Closes the oldest connection that says nothing, else the oldest of those that wait for
-    /// another client to leave; false if there is none.
+    /// Closes a connection of the device that has most, so that no device's clients are in those of another's way:
+    /// the oldest that says nothing, else the oldest of those that wait for another client to leave. False if there
+    /// is none.
     fn make_room(&mut self) -> bool {
-        let silent = self.pending.iter().position(|pending| !pending.asked);
-        self.pending.remove(silent.unwrap_or(0)).is_some()
+        let mut counts = BTreeMap::new();
+        for pending in &self.pending {
+            *counts.entry(pending.endpoint.id()).or_insert(0_usize) += 1;
+        }
+        let Some((most, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else {
+            return false;
+        };
+        let oldest = |silent: bool| {
+            let closed =
+                |pending: &Pending| pending.endpoint.id() == most && (!silent || !pending.asked);
+            self.pending.iter().position(closed)
+        };
+        let closed = oldest(true).or_else(|| oldest(false));
+        closed.is_some_and(|index| self.pending.remove(index).is_some())
     }
 
     fn duplicate(&mut self, stream: &UnixStream) -> io::Result<OwnedFd> {

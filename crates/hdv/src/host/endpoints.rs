@@ -38,6 +38,10 @@ impl Endpoints {
         self.served.values()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.served.len()
+    }
+
     /// # Errors
     /// [`HostError::Closed`], or what the system says.
     pub(super) fn add(&mut self, endpoint: &Arc<Endpoint>) -> Result<(), HostError> {
