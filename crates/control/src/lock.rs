@@ -18,8 +18,9 @@ use rustix::io::Errno;
 const SUFFIX: &str = ".hdv-lock";
 /// The first field of a companion file; a file that starts otherwise is not ours.
 const MAGIC: &[u8] = b"openhdv-claim-1";
-/// Largest companion file read, in bytes: room for thousands of sockets.
-const CONTENT_LIMIT: u64 = 4 << 20;
+/// Largest companion file read, in bytes: room for more sockets than a physical function can have virtual
+/// functions.
+const CONTENT_LIMIT: u64 = 16 << 20;
 
 /// Device and inode number: tells a file from another that took its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +215,7 @@ fn read_owner(file: &mut File) -> Result<Owner, LockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::SOCKET_PATH_LIMIT;
 
     #[test]
     fn an_owner_survives_the_file() {
@@ -234,6 +236,19 @@ mod tests {
         };
         lock.write(&shorter).unwrap();
         assert_eq!(lock.read().unwrap(), shorter);
+    }
+
+    #[test]
+    fn all_sockets_that_there_can_be_survive() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut lock = CompanionLock::take(&directory.path().join("s"), true).unwrap();
+        let longest = |number| format!("/{number:0>width$}", width = SOCKET_PATH_LIMIT - 1).into();
+        let owner = Owner {
+            pid: Some(u32::MAX),
+            sockets: (0..=u16::MAX).map(longest).collect(),
+        };
+        lock.write(&owner).unwrap();
+        assert_eq!(lock.read().unwrap(), owner);
     }
 
     #[test]
