@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
 use crate::memory;
+use crate::slot::DeviceState;
 use crate::vfio_user::{BarAccesses, SessionBackend};
 
 /// Gives `endpoint`'s device to the client of `handshake`, whose VERSION has arrived.
@@ -65,6 +66,12 @@ fn begin(endpoint: &Endpoint, handshake: Handshake) -> Option<Session> {
             "a client was refused, since the device cannot be powered on: {error}"
         );
         handshake.refuse(Errno::IO);
+        return None;
+    }
+    if endpoint.slot().state() == DeviceState::Gone {
+        // A stub is for who has used the device: this one may never have been anything.
+        tracing::info!(device = name, "a client came as the device went");
+        handshake.refuse(Errno::NODEV);
         return None;
     }
     let session = handshake
