@@ -6,8 +6,8 @@ mod bringer;
 mod support;
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -657,6 +657,9 @@ fn a_bench_brings_all_or_none_too() {
 
 /// Tells the child where to serve.
 const SOCKET: &str = "HDV_TEST_BROUGHT_SOCKET";
+/// Tells the child that what is brought comes and goes all the time.
+const RESTLESS: &str = "HDV_TEST_BROUGHT_RESTLESS";
+const MANY: u16 = 256;
 
 #[test]
 fn helper_host() {
@@ -668,6 +671,19 @@ fn helper_host() {
     hold.make_recorders();
     host.serve_function(&socket, "nic", hold.function())
         .unwrap();
+    if std::env::var_os(RESTLESS).is_some() {
+        // It does not outlive the test.
+        std::thread::spawn(|| {
+            let _ = std::io::stdin().read(&mut [0]);
+            std::process::exit(1);
+        });
+        println!("\nserving");
+        loop {
+            hold.bring(MANY);
+            assert!(hold.failure().is_none());
+            hold.take_away();
+        }
+    }
     hold.bring(3);
     hold.take_away();
     hold.bring(2);
@@ -676,34 +692,71 @@ fn helper_host() {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-#[test]
-fn what_a_killed_host_left_is_cleared_away() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("nic.sock");
-    let mut child = Command::new(std::env::current_exe().unwrap())
+/// Starts [`helper_host`] in a process of its own, and waits until it serves.
+fn start_helper(directory: &Path, restless: bool) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    if restless {
+        command.env(RESTLESS, "1");
+    }
+    let mut child = command
         .args(["--exact", "helper_host", "--nocapture"])
-        .env(SOCKET, &socket)
-        .env("XDG_RUNTIME_DIR", directory.path())
+        .env(SOCKET, directory.join("nic.sock"))
+        .env("XDG_RUNTIME_DIR", directory)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(output.any(|line| line.unwrap() == "serving"));
-    let sockets = || {
-        let names = ["nic.sock", "nic-vf0.sock", "nic-vf1.sock", "nic-vf2.sock"];
-        names.map(|name| directory.path().join(name).exists())
-    };
-    assert_eq!(sockets(), [true, true, true, false]);
+    child
+}
+
+fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(sockets(), [true, true, true, false]);
-    let runtime = std::fs::read_dir(directory.path())
+}
+
+/// What the next OpenHDV process does with the runtime directory in `directory`.
+fn clear_away(directory: &Path) {
+    let runtime = std::fs::read_dir(directory)
         .unwrap()
         .flatten()
         .find(|entry| entry.path().is_dir())
         .expect("the runtime directory");
     let hosts = RuntimeDirectory::at(&runtime.path()).unwrap().hosts();
     assert_eq!(hosts.unwrap().len(), 0);
+}
+
+#[test]
+fn whenever_a_host_is_killed_all_is_cleared_away() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let child = start_helper(directory.path(), true);
+        // Some moment or other while they come and go.
+        std::thread::sleep(std::time::Duration::from_millis(round * 7 % 50));
+        kill(child);
+        clear_away(directory.path());
+        let left: Vec<_> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .flatten()
+            .filter(|entry| !entry.path().is_dir())
+            .map(|entry| entry.file_name())
+            .collect();
+        assert!(left.is_empty(), "{round}: {left:?}");
+    }
+}
+
+#[test]
+fn what_a_killed_host_left_is_cleared_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = start_helper(directory.path(), false);
+    let sockets = || {
+        let names = ["nic.sock", "nic-vf0.sock", "nic-vf1.sock", "nic-vf2.sock"];
+        names.map(|name| directory.path().join(name).exists())
+    };
+    assert_eq!(sockets(), [true, true, true, false]);
+    kill(child);
+    assert_eq!(sockets(), [true, true, true, false]);
+    clear_away(directory.path());
     assert_eq!(sockets(), [false; 4]);
 }
