@@ -52,17 +52,18 @@ typedef OPENHDV_ENUM(OPENHDV_PHYSICAL_FUNCTION_VERSION) {
     OpenHdvPhysicalFunctionVersion1 = 1
 } OPENHDV_PHYSICAL_FUNCTION_VERSION;
 
-/* Supplies a virtual function (VF) that is about to be enabled, counted from 0. DeviceContext is the physical
- * function's (PF's), whose callbacks this is one of: they never overlap. Sets *DeviceInterface to the VF's
- * HDV_PCI_DEVICE_INTERFACE, which is copied when this returns, and *VirtualFunctionContext to what its callbacks get.
+/* Supplies a virtual function (VF) that is about to be enabled, counted from 0. DeviceContext is that of the
+ * physical function (PF); this is one of the PF's callbacks, which never overlap. Sets *DeviceInterface to the
+ * VF's HDV_PCI_DEVICE_INTERFACE, which is copied when this returns, and *VirtualFunctionContext to what its
+ * callbacks get.
  *
  * DeviceHandle will be the VF's: inside this call what needs the VF gives ERROR_NOT_READY, afterwards it is
  * the handle of a device like any other, until the VF's Teardown has returned. The VF is powered on when it is
- * first used: by a virtual machine that connects, or by an access to its config space.
+ * first used: by a virtual machine that connects, or by an access to its config space. A VF that was supplied
+ * gets its Teardown in the end, also if it was never used.
  *
- * A failure ends the enabling: VF Enable stays clear, and each VF that was supplied by then gets its Teardown. So
- * does one whose power-on was never tried. The VF of this call gets none; nor does one whose table is not
- * right, which is a failure too. */
+ * A failure ends the enabling: VF Enable stays clear, and each VF that was supplied by then gets its
+ * Teardown. The VF of this call gets none; nor does one whose table is not right, which is a failure too. */
 typedef HRESULT(CALLBACK* OPENHDV_SUPPLY_VIRTUAL_FUNCTION)(
     _In_opt_ void* DeviceContext,
     _In_ UINT16 VirtualFunction,
@@ -94,8 +95,9 @@ typedef struct OPENHDV_PHYSICAL_FUNCTION {
     UINT8 SubordinateBus;
     /* The port above forwards ARI: a bus has one device with 256 functions. */
     BOOLEAN AriForwarding;
-    /* A virtual machine that has the PF enables and disables VFs by its SR-IOV registers, and disables them by a reset.
-     * Otherwise neither does anything: VFs belong to who holds the PF's PCI_VIRTUALIZATION_INTERFACE. */
+    /* The virtual machine that has the PF enables and disables VFs by its SR-IOV registers, and disables
+     * them by a reset. If FALSE, neither does anything: VFs belong to whoever holds the PF's
+     * PCI_VIRTUALIZATION_INTERFACE. */
     BOOLEAN GuestControlsSriov;
     /* 0. */
     UINT16 Reserved;
@@ -103,9 +105,10 @@ typedef struct OPENHDV_PHYSICAL_FUNCTION {
 } OPENHDV_PHYSICAL_FUNCTION, *POPENHDV_PHYSICAL_FUNCTION;
 
 /* Creates a PF, as HdvCreateDeviceInstance creates a device of type HdvDeviceTypePCI. The SR-IOV capability
- * and, under a port that forwards ARI, that of ARI are added to its config space; the device has neither. Its VFs
- * are enabled by the interface that OpenHdvQueryPciVirtualizationInterface (pcivirt.h) gives. On a
- * directory of sockets VF n listens on <instance id>-vf<n>.sock.
+ * and, under a port that forwards ARI, that of ARI are added to its config space; the device shows neither,
+ * but a PCI Express capability, without which operating systems do not look for SR-IOV. Its VFs are enabled
+ * by the interface that OpenHdvQueryPciVirtualizationInterface (pcivirt.h) gives. On a directory of sockets
+ * VF n listens on <instance id>-vf<n>.sock.
  *
  * E_INVALIDARG names the member of PhysicalFunction that is not right. */
 HRESULT WINAPI OpenHdvCreatePhysicalFunction(_In_ HDV_HOST DeviceHostHandle,

@@ -2,9 +2,9 @@
  * The virtual functions (VFs) of a physical function (PF) with SR-IOV: PCI_VIRTUALIZATION_INTERFACE of
  * wdm.h, over a PF of this process or a real one of this machine.
  *
- * Two functions here stand for the IRP_MN_QUERY_INTERFACE of a Windows driver. PFs of this process are made by
- * OpenHdvCreatePhysicalFunction (openhdv.h). VFs are counted from 0. What fails leaves a text for
- * OpenHdvGetLastErrorText (openhdv.h) on its thread.
+ * Two functions here, at the end, stand for the IRP_MN_QUERY_INTERFACE of a Windows driver. PFs of this
+ * process are made by OpenHdvCreatePhysicalFunction (openhdv.h). VFs are counted from 0. What fails leaves
+ * a text for OpenHdvGetLastErrorText (openhdv.h) on its thread.
  */
 #ifndef OPENHDV_PCIVIRT_H
 #define OPENHDV_PCIVIRT_H
@@ -61,12 +61,15 @@ extern "C" {
 
 /* The routines. Context is the member of that name of the table that the routine is in.
  *
- * They may be called on any thread, several at once, and from inside callbacks. There, those that would wait for
- * a call into a device of the PF's host fail: STATUS_POSSIBLE_DEADLOCK, or 0 bytes.
+ * There are no IRQLs here: routines may be called on any thread, several at once, and may block. They may also
+ * be called from inside callbacks. There, those that would wait for a call into a device of the PF's host
+ * (EnableVirtualization, SetVirtualFunctionData, GetVirtualFunctionData) fail: STATUS_POSSIBLE_DEADLOCK, or
+ * 0 bytes.
  *
- * Parameters are checked before state: STATUS_INVALID_PARAMETER also for a null pointer. But when the device is
- * gone, and after the last InterfaceDereference, whatever is asked gives STATUS_INVALID_DEVICE_STATE, 0 bytes or
- * 0 buses. On a failure nothing is written, but for the buses of GetResources, which are 0 then. */
+ * Parameters are checked before state: STATUS_INVALID_PARAMETER also for a null pointer. But when the
+ * device is gone, and after the last InterfaceDereference, whatever is asked gives
+ * STATUS_INVALID_DEVICE_STATE, 0 bytes or 0 buses. On a failure nothing is written, but for the buses of
+ * GetResources, which are 0 then. */
 
 /* Adds to how often InterfaceDereference must be called. */
 typedef VOID(NTAPI* PINTERFACE_REFERENCE)(_In_opt_ PVOID Context);
@@ -74,9 +77,10 @@ typedef VOID(NTAPI* PINTERFACE_REFERENCE)(_In_opt_ PVOID Context);
 /* Takes back one InterfaceReference, or what the query counted. The last one ends Context. */
 typedef VOID(NTAPI* PINTERFACE_DEREFERENCE)(_In_opt_ PVOID Context);
 
-/* Writes Length bytes of Buffer to a VF's own config space, from Offset on: the part up to byte 4096. Returns
- * how many bytes were written: 0 if there is no such VF now, it could not be powered on, or nothing is in the range.
- * Powers the VF on if nobody has yet. */
+/* Writes Length bytes of Buffer to a VF's own config space, from byte Offset on. What goes beyond its 4096
+ * bytes is left out; neither needs an alignment. Returns how many bytes were written: 0 if there is no such
+ * VF now, if it could not be powered on, if Length is 0 or Offset 4096 or more. Powers the VF on if nobody
+ * has yet. */
 typedef ULONG NTAPI SET_VIRTUAL_DEVICE_DATA(_In_opt_ PVOID Context,
                                             _In_ USHORT VirtualFunction,
                                             _In_reads_bytes_(Length) PVOID Buffer,
@@ -93,8 +97,9 @@ typedef ULONG NTAPI GET_VIRTUAL_DEVICE_DATA(_In_opt_ PVOID Context,
                                             _In_ ULONG Length);
 typedef GET_VIRTUAL_DEVICE_DATA* PGET_VIRTUAL_DEVICE_DATA;
 
-/* Tells where a VF is or, while it is not enabled, would be. The function number is that of ARI: 0 to 255 on the
- * bus. Buses can be renumbered: do not keep it.
+/* Tells where a VF is or, while it is not enabled, would be. The function number is that of ARI, 0 to 255 on
+ * the bus; without ARI its bits 7:3 are the device number, bits 2:0 the function number. Buses can be
+ * renumbered: do not keep it.
  *
  * STATUS_INVALID_PARAMETER if VirtualFunction is TotalVFs or more, STATUS_NOT_SUPPORTED in a Linux domain above
  * 0xFFFF, which no segment number is. */
@@ -105,18 +110,21 @@ typedef NTSTATUS NTAPI GET_VIRTUAL_DEVICE_LOCATION(_In_opt_ PVOID Context,
                                                    _Out_ PUINT8 FunctionNumber);
 typedef GET_VIRTUAL_DEVICE_LOCATION* PGET_VIRTUAL_DEVICE_LOCATION;
 
-/* Tells how many buses are captured for the PF beyond its own; 0 without SR-IOV. */
-typedef VOID NTAPI GET_VIRTUAL_DEVICE_RESOURCES(_In_opt_ PVOID Context, _Out_ PUINT8 CapturedBusNumbers);
+/* Tells how many buses are captured for the PF beyond its own: subordinate minus secondary bus number of the
+ * port above; 0 without SR-IOV. */
+typedef VOID NTAPI GET_VIRTUAL_DEVICE_RESOURCES(_In_opt_ PVOID Context,
+                                                _Out_ PUINT8 CapturedBusNumbers);
 typedef GET_VIRTUAL_DEVICE_RESOURCES* PGET_VIRTUAL_DEVICE_RESOURCES;
 
-/* Writes NumVFs and sets or clears VF Enable. When it returns, all NumVFs VFs are there, or none is: those that
- * are in use are stopped and torn down. Any value but 0 is TRUE.
+/* Writes NumVFs and sets or clears VF Enable. NumVFs is 1 to TotalVFs to enable, 0 to disable; any BOOLEAN but
+ * 0 is TRUE. When it returns, either all NumVFs VFs are there or none is. Disabling stops VFs that are in use,
+ * and tears all of them down.
  *
- * STATUS_INVALID_PARAMETER to enable 0 or more than TotalVFs, to disable with a number, for a migration interrupt
- * without migration, for migration that the device does not have; STATUS_INVALID_DEVICE_STATE if that is how it
- * is already, a PF of this process is not powered on, or the device has no SR-IOV; STATUS_UNSUCCESSFUL if a PF of
- * this process could not make its VFs, or the kernel or a real PF's driver refused; STATUS_ACCESS_DENIED for a
- * real PF without permission. */
+ * STATUS_INVALID_PARAMETER for another NumVFs, for a migration interrupt without migration, for migration that
+ * the device does not have. STATUS_INVALID_DEVICE_STATE if VFs are enabled, or disabled, already, if a PF of
+ * this process is not powered on, if the device has no SR-IOV. STATUS_UNSUCCESSFUL if a PF of this process
+ * could not make its VFs, or the kernel or a real PF's driver refused. STATUS_ACCESS_DENIED for a real PF
+ * without permission. */
 typedef NTSTATUS NTAPI ENABLE_VIRTUALIZATION(_In_opt_ PVOID Context,
                                              _In_ UINT16 NumVFs,
                                              _In_ BOOLEAN EnableVfMigration,
@@ -125,7 +133,8 @@ typedef NTSTATUS NTAPI ENABLE_VIRTUALIZATION(_In_opt_ PVOID Context,
 typedef ENABLE_VIRTUALIZATION* PENABLE_VIRTUALIZATION;
 
 /* Gives what each VF BAR of the PF's SR-IOV capability read after all ones were written to it, when the device
- * was found: six values. STATUS_INVALID_DEVICE_STATE if the device has no SR-IOV. */
+ * was found: six values, of which a 64-bit BAR has two, and one that is not there is 0.
+ * STATUS_INVALID_DEVICE_STATE if the device has no SR-IOV. */
 typedef NTSTATUS NTAPI GET_VIRTUAL_FUNCTION_PROBED_BARS(
     _In_opt_ PVOID Context, _Out_writes_(HDV_PCI_BAR_COUNT) PULONG BaseRegisterValues);
 typedef GET_VIRTUAL_FUNCTION_PROBED_BARS* PGET_VIRTUAL_FUNCTION_PROBED_BARS;
