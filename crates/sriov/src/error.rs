@@ -1,12 +1,13 @@
 //! Why a routine of the interface failed, and which `NTSTATUS` that is in C.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use hdv::HostError;
 
 /// An `NTSTATUS` (`ntstatus.h`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NtStatus(pub u32);
 
 impl NtStatus {
@@ -26,6 +27,36 @@ impl NtStatus {
     pub const INVALID_DEVICE_STATE: Self = Self(0xc000_0184);
     /// It would wait for itself.
     pub const POSSIBLE_DEADLOCK: Self = Self(0xc000_0194);
+
+    /// Its name in `ntstatus.h`, of those above.
+    fn name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::SUCCESS => "STATUS_SUCCESS",
+            Self::UNSUCCESSFUL => "STATUS_UNSUCCESSFUL",
+            Self::INVALID_PARAMETER => "STATUS_INVALID_PARAMETER",
+            Self::ACCESS_DENIED => "STATUS_ACCESS_DENIED",
+            Self::BUFFER_TOO_SMALL => "STATUS_BUFFER_TOO_SMALL",
+            Self::NOT_SUPPORTED => "STATUS_NOT_SUPPORTED",
+            Self::INVALID_DEVICE_STATE => "STATUS_INVALID_DEVICE_STATE",
+            Self::POSSIBLE_DEADLOCK => "STATUS_POSSIBLE_DEADLOCK",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for NtStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => write!(formatter, "{name} ({:#010x})", self.0),
+            None => write!(formatter, "{:#010x}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for NtStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
 }
 
 /// Why a routine of the interface failed.
@@ -47,7 +78,7 @@ pub enum VirtualizationError {
         total_vfs: u16,
     },
     /// A VF that is not there now.
-    #[error("VF {vf} is not enabled: {num_vfs} are; enable more first")]
+    #[error("VF {vf} is not enabled: {}", how_many(*.num_vfs))]
     NotEnabled {
         /// Which one was asked for.
         vf: u16,
@@ -131,6 +162,13 @@ pub enum VirtualizationError {
     },
 }
 
+fn how_many(num_vfs: u16) -> String {
+    match num_vfs {
+        0 => "no VF is".to_owned(),
+        _ => format!("{num_vfs} are, counted from 0; disable them, then enable more"),
+    }
+}
+
 fn because(text: &Option<String>) -> String {
     text.as_ref()
         .map_or_else(String::new, |text| format!(": {text}"))
@@ -159,5 +197,33 @@ impl VirtualizationError {
                 NtStatus::UNSUCCESSFUL
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_shows_its_name_and_its_value_in_hexadecimal() {
+        assert_eq!(
+            NtStatus::INVALID_PARAMETER.to_string(),
+            "STATUS_INVALID_PARAMETER (0xc000000d)"
+        );
+        assert_eq!(
+            format!("{:?}", NtStatus::SUCCESS),
+            "STATUS_SUCCESS (0x00000000)"
+        );
+        assert_eq!(NtStatus(0x103).to_string(), "0x00000103");
+    }
+
+    #[test]
+    fn a_vf_that_is_not_enabled_is_told_with_what_to_do() {
+        let text = |num_vfs| VirtualizationError::NotEnabled { vf: 3, num_vfs }.to_string();
+        assert_eq!(text(0), "VF 3 is not enabled: no VF is");
+        assert_eq!(
+            text(2),
+            "VF 3 is not enabled: 2 are, counted from 0; disable them, then enable more"
+        );
     }
 }

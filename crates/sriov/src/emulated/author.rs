@@ -47,18 +47,17 @@ impl VirtualFunctionLayout {
 
 /// A PF, as its author writes it: a [`PciDevice`] with VFs. It declares neither the SR-IOV nor the ARI
 /// capability; both are added to its config space, ARI where the port above forwards it: at 0x100, or, if the
-/// device has extended capabilities or registers there, at the end of config space, where its list leads then. With a
-/// [`PciExpress`](hdv::PciExpress) capability software looks for them.
+/// device has extended capabilities or registers there, at the end of config space, where its list leads then. PF and VFs
+/// need a [`PciExpress`](hdv::PciExpress) capability: in devices without one operating systems do not look for SR-IOV.
 ///
 /// What PF and VFs share is the author's choice: an `Arc` that both keep, most often. VFs are devices
-/// of their own, called on threads of their own; a lock that a call into the PF holds while it waits for a VF
-/// would be the author's.
+/// of their own, called on threads of their own; what locks they take of each other is the author's to see to.
 pub trait PhysicalFunction: PciDevice {
     /// What its VFs look like; asked once, before anything else.
     fn virtual_functions(&self) -> VirtualFunctionLayout;
 
-    /// The VFs, as they come and go; once, before [`initialize`](PciDevice::initialize). To keep, if the
-    /// device wants to see them.
+    /// Gives the VFs, as they come and go, for the device to keep if it wants to see them. Called once, before
+    /// [`initialize`](PciDevice::initialize).
     fn attach_virtual_functions(&mut self, virtual_functions: VirtualFunctions) {
         let _ = virtual_functions;
     }
@@ -67,7 +66,7 @@ pub trait PhysicalFunction: PciDevice {
     /// down when VFs are disabled; the next time it is another one.
     ///
     /// Its config space says the PF's vendor id, the VF device id and the declared BARs; anything else
-    /// fails when it is powered on.
+    /// fails when it is powered on: clients are refused, and the log says why.
     ///
     /// # Errors
     /// It cannot be made; no VF is enabled then.

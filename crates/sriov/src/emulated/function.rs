@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use hdv::pci::spec::CONFIG_SPACE_SIZE;
+use hdv::pci::spec::capability_id::PCI_EXPRESS;
 use hdv::pci::spec::extended;
+use hdv::pci::spec::header::{CAPABILITIES_POINTER, END};
 use hdv::{
     Bar, BarIndex, ConfigWrite, DeviceError, DeviceInstance, Function, FunctionCarrier,
     GuestMemory, HostError, Identity, Interrupts, Mmio, ResetScope,
@@ -14,6 +16,9 @@ use super::overlay::Overlay;
 use super::shared::Shared;
 use super::{VirtualFunctionLayout, VirtualFunctionSource, making};
 use crate::error::VirtualizationError;
+
+/// As many as fit behind the header; a list that is longer runs in circles.
+const CAPABILITIES_MAX: u16 = (0x100 - END) / 4;
 
 /// Who writes config space, or resets the PF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +287,22 @@ fn not_brought(error: HostError) -> VirtualizationError {
     }
 }
 
+/// Whether the list of capabilities in the first 256 bytes has `id`. `read` reads dwords.
+fn has_capability(id: u8, mut read: impl FnMut(u16) -> u32) -> bool {
+    let mut at = read(CAPABILITIES_POINTER) & 0xfc;
+    for _ in 0..CAPABILITIES_MAX {
+        let Some(offset) = u16::try_from(at).ok().filter(|at| *at >= END) else {
+            return false;
+        };
+        let header = read(offset);
+        if header & 0xff == u32::from(id) {
+            return true;
+        }
+        at = header >> 8 & 0xfc;
+    }
+    false
+}
+
 fn read_dword(function: &mut dyn Function, offset: u16) -> u32 {
     let mut data = [0; 4];
     function.config_read(offset, &mut data);
@@ -318,6 +339,13 @@ impl Function for PfFunction {
     fn start(&mut self) -> Result<(), DeviceError> {
         self.inner.start()?;
         // A device behind callbacks shows its capabilities from its first start on.
+        if !self.overlay.is_settled()
+            && !has_capability(PCI_EXPRESS, |at| read_dword(self.inner.as_mut(), at))
+        {
+            tracing::warn!(
+                "the PF has no PCI Express capability: operating systems do not look for SR-IOV in it; add one"
+            );
+        }
         self.overlay
             .settle(|at| read_dword(self.inner.as_mut(), at));
         Ok(())
@@ -385,5 +413,25 @@ impl Function for PfFunction {
 
     fn reset(&mut self, scope: ResetScope) {
         self.conventional_reset(scope, Writer::Vm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_found_in_their_list_and_in_no_circle() {
+        let found = |list: &[(u16, u32)]| {
+            has_capability(PCI_EXPRESS, |offset| {
+                let entry = list.iter().find(|(at, _)| *at == offset);
+                entry.map_or(0, |(_, header)| *header)
+            })
+        };
+        assert!(found(&[(0x34, 0x40), (0x40, 0x5011), (0x50, 0x0010)]));
+        assert!(!found(&[(0x34, 0x40), (0x40, 0x0011), (0x50, 0x0010)]));
+        assert!(!found(&[(0x34, 0x40), (0x40, 0x4011)]), "a circle");
+        assert!(!found(&[(0x34, 0x10), (0x10, 0x0010)]), "in the header");
+        assert!(!found(&[]));
     }
 }

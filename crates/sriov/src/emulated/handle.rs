@@ -27,10 +27,10 @@ use crate::interface::{EnableVirtualization, Location, PciVirtualization};
 pub struct PfOptions {
     /// Where it is.
     pub placement: Placement,
-    /// Where its VFs are from there; packed behind it unless said.
+    /// Where its VFs are from there; [packed](VfRouting::packed) behind it if `None`.
     pub routing: Option<VfRouting>,
-    /// What a VM that has the PF writes to its SR-IOV registers counts, and its resets disable VFs. Otherwise
-    /// neither does: VFs belong to whoever holds the [`EmulatedPf`].
+    /// The VM that has the PF enables and disables VFs by writing its SR-IOV registers, and its resets disable them.
+    /// If `false`, neither has any effect on them: VFs belong to whoever holds the [`EmulatedPf`].
     pub guest_controls_sriov: bool,
 }
 

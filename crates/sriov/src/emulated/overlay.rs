@@ -121,6 +121,11 @@ impl Overlay {
         self.registers.function_level_reset();
     }
 
+    /// Whether the place was found for good.
+    pub(super) fn is_settled(&self) -> bool {
+        self.place.is_some()
+    }
+
     /// Finds the place for good. `read` reads the dwords of the device.
     pub(super) fn settle(&mut self, mut read: impl FnMut(u16) -> u32) {
         if self.place.is_none() {

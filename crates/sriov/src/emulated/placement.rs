@@ -23,8 +23,9 @@ pub enum PlacementError {
     /// VFs that requests would not reach.
     #[error(
         "{total_vfs} VFs do not fit: with First VF Offset {} and VF Stride {} buses {:#04x} to {:#04x} hold {capacity}; let \
-         the port above capture more buses, or forward ARI",
-        routing.first_vf_offset, routing.vf_stride, port.secondary(), port.subordinate()
+         the port above capture more buses{}",
+        routing.first_vf_offset, routing.vf_stride, port.secondary(), port.subordinate(),
+        if port.forwards_ari() { " (a higher subordinate bus number)" } else { ", or forward ARI" }
     )]
     Capacity {
         /// The most VFs there shall be.
