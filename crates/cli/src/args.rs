@@ -59,9 +59,10 @@ Examples:
   hdv ls
   hdv ls --json | jq -r '.hosts[].devices[].socket'
 
-A device is started by the first use its client makes of it, and stopped again when
-the client leaves. VFs stand below their PF; one that nobody has used yet is powered off.
-What killed hosts left behind is removed.")]
+A device is started by the first use its client makes of it, and stopped again
+when the client leaves. Virtual functions (VFs) stand below their physical
+function (PF); one that nobody has used yet is powered off. What killed hosts
+left behind is removed.")]
     Ls(OutputArgs),
     /// Look at the device behind a vfio-user socket
     Probe(ProbeArgs),
@@ -74,8 +75,8 @@ Examples:
   hdv doctor
   hdv doctor --json
 
-Accelerators are tried with a kernel, which takes half a minute at most on a busy
-machine and is remembered until it boots again.")]
+Accelerators are tried with a kernel, which takes half a minute at most on a
+busy machine and is remembered until it boots again.")]
     Doctor(OutputArgs),
     /// Print the completions of a shell
     #[command(after_help = "\
@@ -93,10 +94,12 @@ Examples:
   hdv sriov enable 01:00.0 3
   hdv sriov config 01:00.0 0 | lspci -F /dev/stdin -vvv
 
-A PF is named by its address (0000:01:00.0, or 01:00.0 in whatever segment), an emulated
-one also by the path of its socket, or by the process that has it and its address
-(1234/0000:01:00.0), one of this machine by its directory in /sys/bus/pci/devices. VFs
-are counted from 0.";
+A physical function (PF) is named by its address: 0000:01:00.0, or 01:00.0,
+which is looked for in every segment. One of a device host can also be named by
+the path of its socket, or by process and address (1234/0000:01:00.0); one of
+this machine also by its directory in /sys/bus/pci/devices.
+
+Virtual functions (VFs) are counted from 0.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SriovCommand {
@@ -121,16 +124,20 @@ Examples:
   hdv sriov enable 01:00.0 3
   hdv sriov enable --json 01:00.0 3 | jq -r '.vfs[].socket'
 
-Each VF of an emulated PF gets a socket beside the PF's (nic-vf0.sock beside nic.sock),
-which a VM connects to as to any other device. For a PF of this machine it takes root.")]
+Each VF of an emulated PF gets a socket beside the PF's (nic-vf0.sock beside
+nic.sock), which a VM connects to as to any other device. It is powered on then,
+or when its config space is first accessed; its state is powered-off before.
+
+To change how many there are, disable them first. For a PF of this machine it
+takes root.")]
     Enable(EnableArgs),
     /// Disable the virtual functions
     #[command(after_help = "\
 Examples:
   hdv sriov disable 01:00.0
 
-VFs in use are stopped and taken away; reads of the VMs that use them are all ones from
-then on.")]
+VFs in use are stopped and taken away; what their VMs read of them is all ones
+from then on.")]
     Disable(PfArgs),
     /// Print config space, in the form that `lspci -F` reads
     #[command(after_help = "\
@@ -158,7 +165,7 @@ pub(crate) struct EnableArgs {
     /// Address, process/address or socket of a PF
     #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
     pub(crate) pf: String,
-    /// How many VFs
+    /// How many VFs, 1 to TotalVFs
     #[arg(value_name = "N")]
     pub(crate) num_vfs: u16,
     #[command(flatten)]
@@ -193,9 +200,9 @@ Examples:
   hdv serve --device sriov-sensor --socket /tmp/pf.sock --set enable=3
   hdv serve --config devices.toml --poll 50
 
-A physical function (PF) brings a socket for each of its virtual functions (VFs) that is
-enabled, /tmp/pf-vf0.sock beside /tmp/pf.sock; each can go to a VM of its own. enable=N
-enables them from the start, `hdv sriov enable` later.
+A physical function (PF) brings a socket for each of its virtual functions (VFs)
+that is enabled, /tmp/pf-vf0.sock beside /tmp/pf.sock; each can go to a VM of
+its own. enable=N enables N from the start, `hdv sriov enable` does it later.
 
 A configuration file:
   poll = 50
@@ -272,6 +279,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_laid_out_by_hand_fits_a_terminal() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string);
+            for line in help.unwrap_or_default().lines() {
+                assert!(line.len() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
     }
 
     #[test]

@@ -278,11 +278,12 @@ impl Sriov {
             return format!("the high half of VF BAR{}", index.saturating_sub(1));
         };
         if self.vf_bar_registers[usize::from(index)].0 == 0 {
-            return "none, or at 0".to_owned();
+            return "none, or not placed".to_owned();
         }
         let kind = bar.kind.name(bar.prefetchable);
         match bar.kind {
             BarKind::Io => format!("{kind}, which no VF can have"),
+            _ if bar.address.0 == 0 => format!("{kind}, not placed"),
             _ => format!("{kind}, VF 0 at 0x{}", bar.address),
         }
     }
@@ -397,9 +398,9 @@ System Page Size 00000010: 64 KiB
 VF BAR0 fe00000c: memory, 64 bit, prefetchable, VF 0 at 0x1fe000000
 VF BAR1 00000001: the high half of VF BAR0
 VF BAR2 fd000000: memory, 32 bit, VF 0 at 0xfd000000
-VF BAR3 00000000: none, or at 0
+VF BAR3 00000000: none, or not placed
 VF BAR4 0000c001: I/O ports, which no VF can have
-VF BAR5 00000000: none, or at 0
+VF BAR5 00000000: none, or not placed
 VF Migration State Array Offset 00001003: BAR3+0x1000";
         assert_eq!(sriov.to_string(), expected);
         assert_eq!((sriov.version, sriov.next), (1, Hex(0x200)));
@@ -412,6 +413,19 @@ VF Migration State Array Offset 00001003: BAR3+0x1000";
         assert_eq!(json["num_vfs"], 3);
         assert_eq!(json["system_page_size"], 65536);
         assert_eq!(json["vf_bars"][0]["kind"], "memory64");
+    }
+
+    #[test]
+    fn a_vf_bar_at_0_is_not_placed() {
+        let mut bytes = example();
+        bytes[0x124..0x12c].copy_from_slice(&4_u64.to_le_bytes());
+        let text = Sriov::decode(ConfigBytes(&bytes), 0x100)
+            .unwrap()
+            .to_string();
+        assert!(
+            text.contains("VF BAR0 00000004: memory, 64 bit, not placed\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -238,7 +240,7 @@ impl Everything {
             .something_else(sysfs, text, wanted)
             .unwrap_or_else(|| format!("there is no PF {text}"));
         let mut remedy = if self.pfs.is_empty() {
-            format!("There is no PF at all. {HOW_TO_GET_ONE}")
+            format!("This user has no PF running, and this machine has none. {HOW_TO_GET_ONE}")
         } else {
             lines("There are:", &self.pfs.iter().collect::<Vec<_>>())
         };
@@ -261,14 +263,38 @@ impl Everything {
             )),
             Wanted::Path(path) => {
                 let mut devices = self.hosts.iter().flat_map(|devices| devices.values());
-                let device = devices.find(|device| same(&device.socket, path))?;
-                let name = printable(&device.name);
-                Some(format!(
-                    "{name} at {text} is no PF: it has no SR-IOV capability"
-                ))
+                Some(match devices.find(|device| same(&device.socket, path)) {
+                    Some(device) => format!(
+                        "{} at {text} is no PF: it has no SR-IOV capability",
+                        printable(&device.name)
+                    ),
+                    None => of_nobody(path, text),
+                })
             }
         }
     }
+}
+
+/// Why what is at a path is of no host that was found.
+fn of_nobody(path: &Path, text: &str) -> String {
+    let Some(file) = fs::metadata(path)
+        .ok()
+        .filter(|file| file.file_type().is_socket())
+    else {
+        return format!(
+            "{text} is no PF: it is neither an address, such as 0000:01:00.0, nor a socket"
+        );
+    };
+    if file.uid() != rustix::process::geteuid().as_raw() {
+        return format!(
+            "{text} is of user {}: only that user can reach its PF; ask as that user",
+            file.uid()
+        );
+    }
+    format!(
+        "no running device host has {text}: either it has ended, or it is no host of OpenHDV, or it was started \
+         with another XDG_RUNTIME_DIR, which is where hosts are looked for"
+    )
 }
 
 /// Which of the PF's VFs a name names.

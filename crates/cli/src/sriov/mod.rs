@@ -114,7 +114,13 @@ fn show(sysfs: &Path, args: &PfArgs) -> Result<(), Failure> {
 fn enable(sysfs: &Path, args: &EnableArgs) -> Result<(), Failure> {
     let pf = find::one(sysfs, &args.pf)?;
     let message = format!("Enabling {} of {}", render::vfs(args.num_vfs), pf.name);
-    let after = progress::during(&message, || pf.enable(args.num_vfs))?;
+    let after = progress::during(&message, || pf.enable(args.num_vfs)).map_err(|refusal| {
+        if args.num_vfs == 0 {
+            refusal.remedy(refusal::disabling(&pf.name))
+        } else {
+            refusal
+        }
+    })?;
     let details = PfDetails::of(&after);
     let text = if args.output.json {
         json(&details)?

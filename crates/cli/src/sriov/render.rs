@@ -14,7 +14,7 @@ const LISTED: usize = 16;
 /// The columns that tell processes in the list of PFs.
 const PROCESS_COLUMNS: [usize; 2] = [3, 4];
 /// Those that can be long in the list of VFs, but for its socket.
-const VF_COLUMNS: [usize; 2] = [2, 4];
+const GIVES_WAY: [&str; 2] = ["BARS", "USED BY"];
 /// What registers mean.
 const MEANING_COLUMN: usize = 3;
 
@@ -31,7 +31,7 @@ pub(super) fn list(pfs: &[PfSummary], errors: &[String], paint: Paint) -> String
     if pfs.is_empty() {
         let _ = writeln!(
             text,
-            "There is no PF: no running device host has one, and neither has this machine.\n{HOW_TO_GET_ONE}"
+            "There is no PF: no running device host of this user has one, and neither has this machine.\n{HOW_TO_GET_ONE}"
         );
     } else {
         let mut table = style::table(paint, &["PF", "VFS", "DEVICE", "OF", "CLIENT", "SOCKET"]);
@@ -198,9 +198,9 @@ fn facts(text: &mut String, pf: &PfSummary, paint: Paint) {
             fact(
                 "controlled by",
                 if *guest_controls_sriov {
-                    "its owner and the VM that has it"
+                    "its host, `hdv sriov` and the VM that has the PF"
                 } else {
-                    "its owner; its VM cannot enable VFs"
+                    "its host and `hdv sriov`, not the VM that has the PF"
                 },
             );
         }
@@ -269,29 +269,30 @@ fn vf_table(vfs: &[Vf], paint: Paint) -> String {
     let emulated = vfs
         .iter()
         .any(|vf| vf.state.is_some() || vf.socket.is_some());
-    let headings: &[&str] = if emulated {
-        &["VF", "ADDRESS", "BARS", "STATE", "USED BY", "SOCKET"]
+    // Where no software is that places BARs, nothing can be told of any.
+    let placed = vfs
+        .iter()
+        .flat_map(|vf| &vf.bars)
+        .any(|bar| bar.address.is_some());
+    let mut headings = vec!["VF", "ADDRESS"];
+    if placed {
+        headings.push("BARS");
+    }
+    headings.extend(if emulated {
+        &["STATE", "USED BY", "SOCKET"][..]
     } else {
-        &["VF", "ADDRESS", "BARS", "USED BY"]
-    };
-    let mut table = style::table(paint, headings);
-    // Software that has not placed them: those of further VFs would be counted from 0.
-    let placed = |index| {
-        let first = vfs.iter().filter(|vf| vf.vf == 0);
-        let mut first = first.flat_map(|vf| &vf.bars);
-        !first.any(|bar| bar.index == index && bar.address.0 == 0)
-    };
+        &["USED BY"]
+    });
+    let mut table = style::table(paint, &headings);
     for vf in vfs {
-        let bars = vf.bars.iter().map(|bar| {
-            let at = if placed(bar.index) { bar.address.0 } else { 0 };
-            format!("BAR{} {}", bar.index, address(at))
-        });
-        let bars: Vec<_> = bars.collect();
-        let mut row = vec![
-            vf.vf.to_string(),
-            paint.paint(style::NAME, &vf.address),
-            bars.join(", "),
-        ];
+        let mut row = vec![vf.vf.to_string(), paint.paint(style::NAME, &vf.address)];
+        if placed {
+            let bars = vf.bars.iter().map(|bar| {
+                let at = bar.address.map_or(0, |at| at.0);
+                format!("BAR{} {}", bar.index, address(at))
+            });
+            row.push(bars.collect::<Vec<_>>().join(", "));
+        }
         if emulated {
             let socket = vf.socket.as_ref();
             row.extend([
@@ -304,7 +305,12 @@ fn vf_table(vfs: &[Vf], paint: Paint) -> String {
         }
         table.add_row(row);
     }
-    style::give_way(&mut table, &VF_COLUMNS);
+    let give_way: Vec<_> = (0..)
+        .zip(&headings)
+        .filter(|(_, heading)| GIVES_WAY.contains(heading))
+        .map(|(column, _)| column)
+        .collect();
+    style::give_way(&mut table, &give_way);
     style::lines(&table, "  ")
 }
 

@@ -102,7 +102,8 @@ pub(super) struct Vf {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct VfBar {
     pub(super) index: u8,
-    pub(super) address: Hex<1>,
+    /// `None` while no software has placed it.
+    pub(super) address: Option<Hex<1>>,
 }
 
 pub(super) fn summary(named: &Named) -> PfSummary {
@@ -168,6 +169,7 @@ impl PfDetails {
 }
 
 fn emulated_vfs(pf: &EmulatedPf) -> Vec<Vf> {
+    let first = first_bars(pf.status.vfs.iter().map(|vf| (vf.vf, vf.bars)));
     let vfs = pf.status.vfs.iter().map(|vf| {
         let device = pf.vf_device(vf).cloned().map(Device::from);
         let (socket, state, client) = match device {
@@ -177,7 +179,7 @@ fn emulated_vfs(pf: &EmulatedPf) -> Vec<Vf> {
         Vf {
             vf: vf.vf,
             address: vf.address.clone(),
-            bars: vf_bars(vf.bars),
+            bars: vf_bars(vf.bars, first),
             socket,
             state,
             client,
@@ -188,10 +190,11 @@ fn emulated_vfs(pf: &EmulatedPf) -> Vec<Vf> {
 }
 
 fn linux_vfs(pf: &LinuxPf) -> Vec<Vf> {
+    let first = first_bars(pf.status.vfs.iter().map(|vf| (vf.vf, vf.bars)));
     let vfs = pf.status.vfs.iter().map(|vf| Vf {
         vf: vf.vf,
         address: vf.address.clone(),
-        bars: vf_bars(vf.bars),
+        bars: vf_bars(vf.bars, first),
         socket: None,
         state: None,
         client: None,
@@ -200,9 +203,18 @@ fn linux_vfs(pf: &LinuxPf) -> Vec<Vf> {
     vfs.collect()
 }
 
-fn vf_bars(bars: [Option<u64>; 6]) -> Vec<VfBar> {
-    let bars = (0..).zip(bars).filter_map(|(index, address)| {
-        let address = Hex(address?);
+/// Where the BARs of VF 0 are.
+fn first_bars(mut vfs: impl Iterator<Item = (u16, [Option<u64>; 6])>) -> [Option<u64>; 6] {
+    let first = vfs.find(|(vf, _)| *vf == 0);
+    first.map_or([None; 6], |(_, bars)| bars)
+}
+
+/// `first` are those of VF 0: where they are not placed, those of further VFs are counted from 0.
+fn vf_bars(bars: [Option<u64>; 6], first: [Option<u64>; 6]) -> Vec<VfBar> {
+    let bars = (0..).zip(bars).zip(first);
+    let bars = bars.filter_map(|((index, address), first)| {
+        let address = Some(address?).filter(|address| *address != 0 && first != Some(0));
+        let address = address.map(Hex);
         Some(VfBar { index, address })
     });
     bars.collect()
@@ -271,12 +283,15 @@ mod tests {
     }
 
     #[test]
-    fn only_bars_that_there_are_have_an_address() {
-        let bars = vf_bars([Some(0x1000), None, Some(0), None, None, None]);
-        let expected = [(0, 0x1000), (2, 0)].map(|(index, address)| VfBar {
-            index,
-            address: Hex(address),
-        });
-        assert_eq!(bars, expected);
+    fn only_bars_that_are_placed_have_an_address() {
+        let first = [Some(0x1000), None, Some(0), None, None, None];
+        let second = [Some(0x2000), None, Some(0x1000), None, None, None];
+        assert_eq!(first_bars([(1, second), (0, first)].into_iter()), first);
+        let expected = |address| {
+            let bars = [(0, Some(Hex(address))), (2, None)];
+            bars.map(|(index, address)| VfBar { index, address })
+        };
+        assert_eq!(vf_bars(first, first), expected(0x1000));
+        assert_eq!(vf_bars(second, first), expected(0x2000));
     }
 }

@@ -138,7 +138,7 @@ fn vfs_are_enabled_shown_and_disabled() {
         "110  NumVFs                             0003      3",
         "VF Enable, ARI Capable Hierarchy",
         "fffff004 ffffffff",
-        "its VM cannot enable VFs",
+        "not the VM that has the PF",
         "captured buses  0",
     ] {
         assert!(text.contains(part), "{part} is not in:\n{text}");
@@ -182,6 +182,10 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
         error
     };
     refused(&["disable", "nic.sock"], &["VFs are disabled already"]);
+    refused(
+        &["enable", "nic.sock", "0"],
+        &["`hdv sriov disable fffe:fd:00.0` disables them"],
+    );
     for count in ["0", "5"] {
         let range = format!("{count} VFs cannot be enabled: 1 to 4 are possible");
         refused(&["enable", "nic.sock", count], &[&range]);
@@ -221,6 +225,15 @@ fn refusals_say_what_is_wrong_and_what_to_do() {
         &["show", "none.sock"],
         &["no socket of that name", "There are:"],
     );
+    let _stranger = std::os::unix::net::UnixListener::bind(place.path("stranger.sock")).unwrap();
+    refused(
+        &["show", "stranger.sock"],
+        &[
+            "no running device host has stranger.sock",
+            "XDG_RUNTIME_DIR",
+        ],
+    );
+    refused(&["show", "/"], &["/ is no PF", "There are:"]);
     refused(
         &["show", "fffe:fd:20.0"],
         &["is no PCI address", "`hdv sriov list`"],
