@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::brought::into_slots;
 use crate::calls::HostToken;
 use crate::carrier::{BroughtFunction, FunctionCarrier};
 use crate::error::{DeviceId, HostError};
 use crate::host::DeviceInstance;
-use crate::slot::Slot;
 
 /// The function on the bench, among those that it carries.
 pub(crate) const BENCHED: DeviceId = DeviceId(0);
@@ -58,51 +58,27 @@ impl BenchCarrier {
 
 impl FunctionCarrier for BenchCarrier {
     fn bring(&self, functions: Vec<BroughtFunction>) -> Result<Vec<DeviceInstance>, HostError> {
-        // Each gets its slot whatever becomes of the others: dropping that is what tears it down.
-        let slots: Vec<_> = functions
-            .into_iter()
-            .map(|one| {
-                let name = format!("test bench VF {}", one.vf);
-                let slot = Slot::new(&name, self.token, one.function, None);
-                (one.vf, slot)
-            })
-            .collect();
-        let mut made = Vec::with_capacity(slots.len());
-        let mut first_error = None;
-        for (vf, slot) in slots {
-            match slot {
-                Ok(slot) => made.push((vf, Arc::new(slot))),
-                Err(error) => {
-                    first_error.get_or_insert_with(|| HostError::brought(vf, error));
-                }
-            }
-        }
-        if let Some(error) = first_error {
-            return Err(error);
-        }
+        let slots = into_slots(functions, "test bench", self.token)?;
         let mut carried = self.carried();
         if carried.closed {
             return Err(HostError::Closed);
         }
-        let taken = made
-            .iter()
-            .find(|(vf, _)| carried.by_vf.contains_key(vf))
-            .map(|(vf, _)| *vf);
-        if let Some(vf) = taken {
+        let taken = slots.iter().find(|one| carried.by_vf.contains_key(&one.vf));
+        if let Some(one) = taken {
             let taken = HostError::system("putting it on the bench", rustix::io::Errno::EXIST);
-            return Err(HostError::brought(vf, taken));
+            return Err(HostError::brought(one.vf, taken));
         }
-        let instances = made
+        let instances = slots
             .into_iter()
-            .map(|(vf, slot)| {
+            .map(|one| {
                 carried.last_id += 1;
                 let instance = DeviceInstance {
                     id: DeviceId(carried.last_id),
                     ids: None,
                     brought_by: Some(BENCHED),
-                    slot,
+                    slot: one.slot,
                 };
-                carried.by_vf.insert(vf, instance.clone());
+                carried.by_vf.insert(one.vf, instance.clone());
                 instance
             })
             .collect();

@@ -45,6 +45,7 @@
 mod access;
 mod bench_carrier;
 pub mod book;
+mod brought;
 mod callbacks;
 mod calls;
 mod carrier;

@@ -9,11 +9,11 @@ use std::sync::{Arc, Weak};
 use hdv_control::SocketClaim;
 
 use super::endpoint::{Brought, Endpoint};
-use super::{DeviceInstance, Shared};
+use super::{DeviceInstance, Shared, descriptors};
+use crate::brought::{BroughtSlot, into_slots};
 use crate::calls::HostToken;
 use crate::carrier::{BroughtFunction, FunctionCarrier};
 use crate::error::{DeviceId, HostError};
-use crate::slot::Slot;
 
 /// How the name of a socket ends, as a rule.
 const SOCKET_SUFFIX: &[u8] = b".sock";
@@ -41,26 +41,25 @@ impl HostCarrier {
     fn serve(
         &self,
         host: &Shared,
-        slots: &[(Brought, Arc<Slot>)],
+        slots: &[BroughtSlot],
         sockets: &[PathBuf],
     ) -> Result<Vec<DeviceInstance>, HostError> {
         let mut endpoints = Vec::with_capacity(slots.len());
-        for ((brought, slot), socket) in slots.iter().zip(sockets) {
+        for (one, socket) in slots.iter().zip(sockets) {
             let (listener, claim) =
-                SocketClaim::bind(socket).map_err(|error| HostError::brought(brought.vf, error))?;
+                SocketClaim::bind(socket).map_err(|error| HostError::brought(one.vf, error))?;
             listener.set_nonblocking(true).map_err(|error| {
                 let error = HostError::system("making the socket non-blocking", error);
-                HostError::brought(brought.vf, error)
+                HostError::brought(one.vf, error)
             })?;
-            let (id, slot) = (host.next_id(), Arc::clone(slot));
-            endpoints.push(Arc::new(Endpoint::new(
-                id,
-                None,
-                Some(*brought),
-                slot,
-                listener,
-                claim,
-            )));
+            let brought = Brought {
+                by: self.by,
+                vf: one.vf,
+                identity: one.identity,
+            };
+            let (id, slot) = (host.next_id(), Arc::clone(&one.slot));
+            let endpoint = Endpoint::new(id, None, Some(brought), slot, listener, claim);
+            endpoints.push(Arc::new(endpoint));
         }
         host.endpoints().add_brought(self.by, &endpoints)?;
         Ok(endpoints
@@ -81,45 +80,21 @@ impl FunctionCarrier for HostCarrier {
             Ok(bringing) => bringing.slot().name(),
             Err(_) => "",
         };
-        // Each gets its slot whatever becomes of the others: dropping that is what tears it down.
-        let slots: Vec<_> = functions
-            .into_iter()
-            .map(|one| {
-                let brought = Brought {
-                    by: self.by,
-                    vf: one.vf,
-                    identity: one.identity,
-                };
-                let name = format!("{name} VF {}", one.vf);
-                let slot = Slot::new(&name, self.token, one.function, None);
-                (brought, slot.map(Arc::new))
-            })
-            .collect();
+        let slots = into_slots(functions, name, self.token);
         let (host, bringing) = match (host, bringing) {
             (Some(host), Ok(bringing)) => (host, bringing),
             (_, Err(error)) => return Err(error),
             (None, _) => return Err(HostError::Closed),
         };
-        let mut made = Vec::with_capacity(slots.len());
-        let mut first_error = None;
-        for (brought, slot) in slots {
-            match slot {
-                Ok(slot) => made.push((brought, slot)),
-                Err(error) => {
-                    first_error.get_or_insert_with(|| HostError::brought(brought.vf, error));
-                }
-            }
-        }
-        if let Some(error) = first_error {
-            return Err(error);
-        }
-        let sockets: Vec<_> = made
+        let slots = slots?;
+        descriptors::check_room(slots.len())?;
+        let sockets: Vec<_> = slots
             .iter()
-            .map(|(brought, _)| socket_of(bringing.path(), brought.vf))
+            .map(|one| socket_of(bringing.path(), one.vf))
             .collect();
         // Before there is a socket, so that none is left behind whenever this process is killed.
         let noted = host.notes.note(&sockets)?;
-        self.serve(&host, &made, &sockets)
+        self.serve(&host, &slots, &sockets)
             .inspect_err(|_| host.notes.forget(&noted))
     }
 

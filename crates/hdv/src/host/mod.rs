@@ -6,6 +6,7 @@
 mod acceptor;
 mod carrier;
 mod control;
+mod descriptors;
 mod endpoint;
 mod endpoints;
 mod extensions;
