@@ -35,6 +35,7 @@ Examples:
   hdv devices                                          what can be served
   hdv serve --device sensor --socket /tmp/sensor.sock  serve a device
   hdv probe /tmp/sensor.sock                           look at it
+  hdv sriov list                                       SR-IOV physical functions
 
 HDV_LOG=debug before a command makes it tell on standard error what it does."
 )]

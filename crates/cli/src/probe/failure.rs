@@ -30,6 +30,10 @@ pub(super) fn of_connecting(socket: &Path, error: &ClientError) -> String {
                 server_of(socket)
             )
         }
+        // A device that cannot be powered on, most often; the answer holds a number only.
+        ClientError::Refused { .. } => {
+            format!("{path}: {error}; the log of {} says why", server_of(socket))
+        }
         _ => format!("{path}: {error}"),
     }
 }
@@ -73,5 +77,27 @@ fn of_the_path(socket: &Path, error: &io::Error) -> String {
              takes one only; try again when that has ended"
         ),
         _ => format!("cannot connect to {path}: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hdv_vfio_user::Errno;
+    use hdv_vfio_user::wire::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_where_its_reason_is() {
+        let error = ClientError::Refused {
+            command: Command::Version,
+            errno: Errno::IO,
+        };
+        let text = of_connecting(Path::new("/nowhere/nic-vf0.sock"), &error);
+        assert!(
+            text.starts_with("/nowhere/nic-vf0.sock: the server refused VERSION: "),
+            "{text}"
+        );
+        assert!(text.ends_with("; the log of the server says why"), "{text}");
     }
 }
