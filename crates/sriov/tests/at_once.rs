@@ -124,6 +124,7 @@ fn whatever_is_done_at_once_everything_ends() {
         assert_eq!(left, 0, "{end:?}");
         assert!(matches!(served.pf.location(0), Err(Error::Gone)));
         assert_eq!(served.pf.virtual_functions().count(), 0);
+        assert_eq!(served.pf.registers().active_vfs(), 0, "{end:?}");
     }
 }
 

@@ -358,8 +358,8 @@ impl Function for PfFunction {
     fn teardown(&mut self) {
         // No VF outlives its PF; a handle that is asked meanwhile says so already.
         self.shared.set_gone();
-        let registers = self.overlay.view();
-        let instances = self.shared.publish_with(registers, Vec::new());
+        self.overlay.set_vf_enable(false);
+        let instances = self.shared.publish_with(self.overlay.view(), Vec::new());
         self.take_away(&instances);
         self.inner.teardown();
     }
