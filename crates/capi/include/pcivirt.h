@@ -102,7 +102,8 @@ typedef GET_VIRTUAL_DEVICE_DATA* PGET_VIRTUAL_DEVICE_DATA;
  * renumbered: do not keep it.
  *
  * STATUS_INVALID_PARAMETER if VirtualFunction is TotalVFs or more, STATUS_NOT_SUPPORTED in a Linux domain above
- * 0xFFFF, which no segment number is. */
+ * 0xFFFF, which no segment number is, STATUS_INVALID_DEVICE_STATE for a VF of a real PF that leaves First VF
+ * Offset and VF Stride open until VFs are enabled. */
 typedef NTSTATUS NTAPI GET_VIRTUAL_DEVICE_LOCATION(_In_opt_ PVOID Context,
                                                    _In_ USHORT VirtualFunction,
                                                    _Out_ PUINT16 SegmentNumber,

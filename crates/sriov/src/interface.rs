@@ -108,7 +108,8 @@ pub trait PciVirtualization: fmt::Debug + Send + Sync {
     /// Where a VF is or, while it is not enabled, would be.
     ///
     /// # Errors
-    /// `vf` is TotalVFs or more, so also without SR-IOV.
+    /// `vf` is TotalVFs or more, so also without SR-IOV; it is not enabled, of a real PF that leaves First VF Offset and
+    /// VF Stride open until VFs are.
     fn location(&self, vf: u16) -> Result<Location, VirtualizationError>;
 
     /// How many buses are captured for the PF beyond its own: subordinate minus secondary bus number of the port
