@@ -12,6 +12,9 @@
  * HRESULT_FROM_WIN32(ERROR_...). The text of the last failure on this thread:
  * OpenHdvGetLastErrorText (openhdv.h).
  *
+ * Callbacks return. A C++ exception out of one, or pthread_exit in one, ends the process with a message that names
+ * the callback; longjmp out of one leaves its device locked for good, and must not be.
+ *
  * The library's threads have the signal mask of the thread that made the device host. A child of fork
  * has none of them, and so none of its parent's device hosts: E_HANDLE. It can make its own.
  */

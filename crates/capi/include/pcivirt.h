@@ -5,6 +5,9 @@
  * Two functions here, at the end, stand for the IRP_MN_QUERY_INTERFACE of a Windows driver. PFs of this
  * process are made by OpenHdvCreatePhysicalFunction (openhdv.h). VFs are counted from 0. What fails leaves
  * a text for OpenHdvGetLastErrorText (openhdv.h) on its thread.
+ *
+ * A child of fork has no device of its parent's: in an interface that it inherited the device is gone, and a
+ * handle gives STATUS_INVALID_HANDLE.
  */
 #ifndef OPENHDV_PCIVIRT_H
 #define OPENHDV_PCIVIRT_H

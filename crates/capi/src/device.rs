@@ -10,6 +10,7 @@ use hdv_sriov::EmulatedPf;
 
 use crate::error::{Failure, codes};
 use crate::handles::{Found, Kind, Table};
+use crate::process::Process;
 use crate::types::HdvDevice;
 
 static DEVICES: Table<Device> = Table::new(Kind::Device);
@@ -21,6 +22,7 @@ pub(crate) struct Device {
     /// Empty until a VF is carried: its first client may be there a moment before.
     instance: OnceLock<DeviceInstance>,
     pf: Option<EmulatedPf>,
+    process: Process,
     /// By their address; `None` once the device is gone.
     apertures: Mutex<Option<HashMap<usize, Aperture>>>,
 }
@@ -38,6 +40,7 @@ impl Device {
             parts: OnceLock::new(),
             instance: OnceLock::new(),
             pf,
+            process: Process::this(),
             apertures: Mutex::new(Some(HashMap::new())),
         }
     }
@@ -114,6 +117,11 @@ impl Device {
     /// The PF that it is, if it is one.
     pub(crate) fn physical_function(&self) -> Option<&EmulatedPf> {
         self.pf.as_ref()
+    }
+
+    /// Whose it is.
+    pub(crate) fn process(&self) -> Process {
+        self.process
     }
 
     /// It was torn down.

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hdv::{DeviceHost, DeviceIds, HostError, HostOptions};
 
 use crate::device;
-use crate::error::{Failure, codes};
+use crate::error::Failure;
 use crate::guard;
 use crate::handles::{Kind, Table};
 use crate::pointers::{Out, out};
+use crate::process::Process;
 use crate::system::system;
 use crate::types::{DEVICE_HOST_FLAGS, HcsSystem, HdvDevice, HdvHost, Hresult};
 
@@ -21,8 +22,7 @@ pub(crate) struct Host {
     devices: Mutex<Vec<(DeviceIds, DeviceHandle)>>,
     /// Somebody tears it down.
     closing: AtomicBool,
-    /// Whose threads and sockets these are: a child of a fork has a copy of this, and neither.
-    process: u32,
+    process: Process,
 }
 
 /// A handle is a number, whatever its type says.
@@ -38,7 +38,7 @@ impl Host {
             host: DeviceHost::new(HostOptions::new())?,
             devices: Mutex::default(),
             closing: AtomicBool::new(false),
-            process: std::process::id(),
+            process: Process::this(),
         }))
     }
 
@@ -86,16 +86,7 @@ impl Host {
 /// The host that a handle names, in the process that made it.
 pub(crate) fn host(handle: HdvHost) -> Result<Arc<Host>, Failure> {
     let host = HOSTS.share(handle)?;
-    if host.process != std::process::id() {
-        return Err(Failure::new(
-            codes::E_HANDLE,
-            format!(
-                "the device host is of process {}, which forked this one: a child has none of its \
-                 parent's threads; make device hosts after the fork",
-                host.process
-            ),
-        ));
-    }
+    host.process.check("device host")?;
     Ok(host)
 }
 

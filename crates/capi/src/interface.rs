@@ -10,6 +10,7 @@ use crate::error::{Failure, remember};
 use crate::guard::value;
 use crate::handles::{Kind, Table};
 use crate::nt::{Refusal, number, status};
+use crate::process::Process;
 use crate::types::{
     Boolean, Ntstatus, PCI_VIRTUALIZATION_INTERFACE_VERSION, PciVirtualizationInterface,
 };
@@ -27,14 +28,14 @@ const SIZE: u16 = size_of::<PciVirtualizationInterface>() as u16;
 struct Interface {
     references: AtomicUsize,
     function: Arc<dyn PciVirtualization>,
-    /// Whose device it is, for one of a process: a child of a fork has none of its parent's.
-    process: Option<u32>,
+    /// Whose device it is, for one of a process.
+    process: Option<Process>,
 }
 
 /// Makes an interface with one reference.
 pub(crate) fn publish(
     function: Arc<dyn PciVirtualization>,
-    process: Option<u32>,
+    process: Option<Process>,
 ) -> Result<PciVirtualizationInterface, Failure> {
     let context = INTERFACES.insert(Arc::new(Interface {
         references: AtomicUsize::new(1),
@@ -61,10 +62,7 @@ fn function(context: *mut c_void) -> Result<Arc<dyn PciVirtualization>, Refusal>
     let interface = INTERFACES
         .get(context)
         .map_err(|failure| Refusal::new(NtStatus::INVALID_DEVICE_STATE, failure.text))?;
-    if interface
-        .process
-        .is_some_and(|process| process != std::process::id())
-    {
+    if interface.process.is_some_and(|process| !process.is_this()) {
         return Err(VirtualizationError::Gone.into());
     }
     Ok(Arc::clone(&interface.function))
@@ -464,11 +462,7 @@ mod tests {
 
     #[test]
     fn a_device_of_another_process_is_gone() {
-        let table = publish(
-            Arc::new(Answers(|| Ok(()))),
-            Some(std::process::id().wrapping_add(1)),
-        )
-        .unwrap();
+        let table = publish(Arc::new(Answers(|| Ok(()))), Some(Process::another())).unwrap();
         let state = NtStatus::INVALID_DEVICE_STATE.0;
         assert_eq!(ask(&table, false), ([state; 3], [0; 2]));
         let mut buses = 9;

@@ -26,6 +26,7 @@ mod memory;
 mod nt;
 mod physical_function;
 mod pointers;
+mod process;
 mod proxy;
 mod query;
 mod section;

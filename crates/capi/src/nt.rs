@@ -30,7 +30,7 @@ impl Refusal {
         Self::new(NtStatus::INVALID_PARAMETER, format!("{what} is null"))
     }
 
-    /// What is behind a handle is not, or not yet, there.
+    /// A handle that names nothing of this process.
     pub(crate) fn handle(failure: Failure) -> Self {
         Self::new(INVALID_HANDLE, failure.text)
     }

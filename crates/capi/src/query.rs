@@ -8,6 +8,7 @@ use hdv_sriov::{NtStatus, PciAddress, PciVirtualization, SysfsPf};
 use crate::device::device;
 use crate::interface::publish;
 use crate::nt::{Refusal, status};
+use crate::process::Process;
 use crate::types::{
     Guid, HdvDevice, Ntstatus, PCI_VIRTUALIZATION_INTERFACE_VERSION, PciVirtualizationInterface,
 };
@@ -45,7 +46,7 @@ impl Query {
     unsafe fn answer(
         &self,
         function: impl FnOnce() -> Result<Arc<dyn PciVirtualization>, Refusal>,
-        process: Option<u32>,
+        process: Option<Process>,
     ) -> Result<(), Refusal> {
         // SAFETY: by the contract.
         let interface_type = unsafe { self.interface_type.read_unaligned() };
@@ -108,6 +109,8 @@ pub unsafe extern "C" fn OpenHdvQueryPciVirtualizationInterface(
     status(|| {
         query.check_pointers()?;
         let found = device(device_handle).map_err(Refusal::handle)?;
+        let process = found.process();
+        process.check("device").map_err(Refusal::handle)?;
         let function = || -> Result<Arc<dyn PciVirtualization>, Refusal> {
             Ok(match found.physical_function() {
                 Some(pf) => Arc::new(pf.clone()),
@@ -115,7 +118,7 @@ pub unsafe extern "C" fn OpenHdvQueryPciVirtualizationInterface(
             })
         };
         // SAFETY: by the contract.
-        unsafe { query.answer(function, Some(std::process::id())) }
+        unsafe { query.answer(function, Some(process)) }
     })
 }
 

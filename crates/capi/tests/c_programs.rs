@@ -90,6 +90,11 @@ fn virtualization() {
     build_and_run("virtualization.c", &WAYS);
 }
 
+#[test]
+fn supply() {
+    build_and_run("supply.c", &WAYS);
+}
+
 /// Over C's own tables: C++ has classes for them.
 #[test]
 fn proxy() {

@@ -100,6 +100,7 @@ fn an_exception_ends_the_process_with_the_callbacks_name() {
         "WriteInterceptedMemory",
         "Stop",
         "Teardown",
+        "SupplyVirtualFunction",
         "IUnknown::QueryInterface",
         "IVmDeviceHostSupport::RegisterDeviceHost",
         "IUnknown::Release",

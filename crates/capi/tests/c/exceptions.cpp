@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 extern "C" {
-#include "device.h"
+#include "virtualization.h"
 }
 
 namespace {
@@ -50,6 +50,24 @@ const HDV_PCI_DEVICE_INTERFACE table = {
     write_config,                  read_memory, write_memory,
 };
 
+HRESULT supply(void*, UINT16, HDV_DEVICE, const VOID**, void**)
+{
+    maybe_throw("SupplyVirtualFunction");
+    return E_ABORT;
+}
+
+/* Enables a VF of a PF whose only callback that throws is the one that supplies it. */
+void enable_vf(HDV_HOST host)
+{
+    OPENHDV_PHYSICAL_FUNCTION description = pf_description();
+    PCI_VIRTUALIZATION_INTERFACE virtualization;
+    struct pf* pf = new_pf();
+    description.SupplyVirtualFunction = supply;
+    EXPECT_RESULT(pf_create(host, pf, &description), S_OK);
+    EXPECT_STATUS(query(pf->device.handle, &virtualization), STATUS_SUCCESS);
+    enable_vfs(&virtualization, 1);
+}
+
 class Proxy : public IVmDeviceHostSupport {
     STDMETHODIMP QueryInterface(REFIID, void** object) override
     {
@@ -87,6 +105,9 @@ int main(int argc, char** argv)
         Proxy proxy;
         HDV_HOST proxied = nullptr;
         HdvInitializeDeviceHostForProxy(&instance, &proxy, &proxied);
+    }
+    if (strcmp(thrower, "SupplyVirtualFunction") == 0) {
+        enable_vf(host);
     }
     EXPECT_RESULT(HdvCreateDeviceInstance(host, HdvDeviceTypePCI, &device_class, &instance, &table,
                                           &device, &device.handle),

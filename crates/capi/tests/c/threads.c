@@ -312,6 +312,44 @@ CHECK(hdv_teardown_device_host_in_a_forked_child)
     EXPECT(device.calls[CALL_TEARDOWN] == 1 && other.calls[CALL_TEARDOWN] == 1);
 }
 
+/* Nor is its physical function the child's, whether the interface was had before or is asked for there. */
+CHECK(virtualization_routines_in_a_forked_child)
+{
+    OPENHDV_PHYSICAL_FUNCTION description = pf_description();
+    PCI_VIRTUALIZATION_INTERFACE before;
+    struct pf* pf = new_pf();
+    int status = 0;
+    HDV_HOST host = open_host();
+    EXPECT_RESULT(pf_create(host, pf, &description), S_OK);
+    EXPECT_STATUS(query(pf->device.handle, &before), STATUS_SUCCESS);
+    EXPECT_STATUS(enable_vfs(&before, 1), STATUS_SUCCESS);
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        PCI_VIRTUALIZATION_INTERFACE after;
+        UINT8 buses = 1;
+        BYTE bytes[4];
+        int good = query(pf->device.handle, &after) == STATUS_INVALID_HANDLE
+            && query(pf->vfs[0].handle, &after) == STATUS_INVALID_HANDLE
+            && disable_vfs(&before) == STATUS_INVALID_DEVICE_STATE
+            && before.GetVirtualFunctionData(before.Context, 0, bytes, 0, 4) == 0;
+        before.GetResources(before.Context, &buses);
+        before.InterfaceReference(before.Context);
+        before.InterfaceDereference(before.Context);
+        before.InterfaceDereference(before.Context);
+        good = good && buses == 0 && pf->vfs[0].order[0] == 0 && pf->supplied == 1;
+        const char* answer = good ? "true" : "false";
+        execlp(answer, answer, (char*)NULL);
+        _exit(127);
+    }
+    EXPECT(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+    EXPECT_STATUS(disable_vfs(&before), STATUS_SUCCESS);
+    EXPECT_RESULT(HdvTeardownDeviceHost(host), S_OK);
+    EXPECT(pf->vfs[0].calls[CALL_TEARDOWN] == 1 && pf->device.calls[CALL_TEARDOWN] == 1);
+    before.InterfaceDereference(before.Context);
+    free_pf(pf);
+}
+
 static PCI_VIRTUALIZATION_INTERFACE shared_table;
 
 /* Whatever other threads and the host do: one of the statuses that there can be, and no crash. */
@@ -430,6 +468,7 @@ int main(int argc, char** argv)
     RUN(hdv_create_device_instance_while_its_host_ends);
     RUN(open_hdv_set_log_callback_while_one_waits);
     RUN(hdv_teardown_device_host_in_a_forked_child);
+    RUN(virtualization_routines_in_a_forked_child);
     RUN(virtualization_routines_while_their_host_ends);
     RUN(pinterface_dereference_on_many_threads);
     FINISH();

@@ -4,15 +4,16 @@ use std::ffi::c_void;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::ptr::null_mut;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex};
 
 use computecore::types::{
     Guid, HdvDevice, HdvHost, Hresult, PciVirtualizationInterface, PhysicalFunction,
 };
 use computecore::{
-    HdvCreateSectionBackedMmioRange, HdvDeliverGuestInterrupt, HdvRegisterDoorbell,
-    HdvTeardownDeviceHost, OpenHdvCreatePhysicalFunction, OpenHdvQueryPciVirtualizationInterface,
+    HdvCreateSectionBackedMmioRange, HdvDeliverGuestInterrupt, HdvDestroyGuestMemoryAperture,
+    HdvDestroySectionBackedMmioRange, HdvRegisterDoorbell, HdvTeardownDeviceHost,
+    HdvUnregisterDoorbell, OpenHdvCreatePhysicalFunction, OpenHdvQueryPciVirtualizationInterface,
     codes,
 };
 use hdv::Uuid;
@@ -435,4 +436,78 @@ fn a_guest_that_may_not_changes_no_vf() {
     client.reset().expect("reset");
     drop(client);
     assert_eq!(served.vf_data(1, 0), Some([0xff; 4]));
+}
+
+/// Whatever a thread does with the handle of a VF that another one disables: a result that there can be.
+fn use_handle(handle: HdvDevice) {
+    let section = memfd(0x1000);
+    let descriptor = |file: &dyn AsFd| {
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file.as_fd());
+        std::ptr::without_provenance_mut(usize::try_from(descriptor).expect("open"))
+    };
+    let one_of = |result: Hresult, more: &[Hresult]| {
+        assert!(
+            result == codes::S_OK || result == codes::E_HANDLE || more.contains(&result),
+            "{result:#x}"
+        );
+    };
+    // Between its guest's arrival and the memory that it gives.
+    let without_guest = [codes::NOT_READY, codes::INVALID_ADDRESS];
+    one_of(write_memory(handle, AT, b"storm"), &without_guest);
+    let (result, mapped) = aperture(handle, AT, 0x1000, false);
+    one_of(result, &without_guest);
+    if result == codes::S_OK {
+        // Taken back already, if the VF was disabled.
+        let destroyed = HdvDestroyGuestMemoryAperture(handle, mapped.cast());
+        one_of(destroyed, &[codes::NOT_FOUND]);
+    }
+    let sent = HdvDeliverGuestInterrupt(handle, 0xfee0_0000, 1);
+    one_of(sent, &[codes::NOT_READY, codes::NOT_FOUND]);
+    let rung = event();
+    one_of(
+        HdvRegisterDoorbell(handle, 0, 0x20, 7, 0, descriptor(&rung)),
+        &[],
+    );
+    let gone = [codes::NOT_FOUND];
+    one_of(HdvUnregisterDoorbell(handle, 0, 0x20, 7, 0), &gone);
+    let created = HdvCreateSectionBackedMmioRange(handle, 2, 1, 1, 1, descriptor(&section), 0);
+    one_of(created, &[]);
+    one_of(HdvDestroySectionBackedMmioRange(handle, 2, 1), &gone);
+}
+
+#[test]
+fn vfs_are_disabled_while_their_guests_and_other_threads_use_them() {
+    const ROUNDS: usize = 40;
+    let served = serve(false);
+    let handle = AtomicPtr::new(null_mut());
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                use_handle(handle.load(Ordering::SeqCst));
+            }
+        });
+        for _ in 0..ROUNDS {
+            assert_eq!(served.set_vfs(3), SUCCESS);
+            let clients = [0, 1].map(|vf| served.guest(vf));
+            handle.store(served.handle(0), Ordering::SeqCst);
+            let disabled = &AtomicBool::new(false);
+            std::thread::scope(|guests| {
+                for mut client in clients {
+                    guests.spawn(move || {
+                        let _memory = give_memory(&mut client, AT, SIZE);
+                        while !disabled.load(Ordering::SeqCst) {
+                            write(&mut client, BAR0, 0x20, &7_u32.to_le_bytes());
+                            read::<4>(&mut client, BAR0, 8);
+                        }
+                        assert_eq!(read(&mut client, BAR0, 8), [0xff; 4]);
+                    });
+                }
+                assert_eq!(served.set_vfs(0), SUCCESS);
+                disabled.store(true, Ordering::SeqCst);
+            });
+        }
+        ended.store(true, Ordering::SeqCst);
+        user.join().expect("no result that there cannot be");
+    });
 }
