@@ -116,31 +116,31 @@ fn enable(pf: &Pf) -> Verdict {
         expect(told, "address", place.clone())?;
         places.extend(place);
         let bars = pf.vf_bars(vf)?;
-        let addresses: Vec<(u64, Option<u64>)> = (0..)
+        let addresses: Vec<_> = (0..)
             .zip(bars)
-            .filter_map(|(index, bar)| Some((index, Some(bar?.address))))
+            .filter_map(|(index, bar)| Some((index, bar?.address)))
             .collect();
-        let told_addresses = pairs(&told["bars"], "address");
+        let told_addresses = pairs(&told["bars"], "address")?;
         ensure(told_addresses == addresses, || {
             format!("VF {vf}: BARs at {told_addresses:x?}, Linux says {addresses:x?}")
         })?;
         sizes = (0..)
             .zip(bars)
-            .filter_map(|(index, bar)| Some((index, Some(bar?.size))))
+            .filter_map(|(index, bar)| Some((index, bar?.size)))
             .collect();
-        let told_sizes = pairs(&document["vf_bars"], "size");
+        let told_sizes = pairs(&document["vf_bars"], "size")?;
         ensure(told_sizes == sizes && !sizes.is_empty(), || {
             format!("VF {vf}: BARs have {told_sizes:x?} bytes, Linux assigned {sizes:x?}")
         })?;
     }
     Ok(format!(
-        "{COUNT} VFs at {}, BARs of {sizes:x?} bytes, as Linux has them",
+        "{COUNT} VFs at {}, BARs (index, bytes) {sizes:x?}, as Linux has them",
         places.join(" ")
     ))
 }
 
 /// `index` and a number of each member of an array; numbers are numbers or texts in hexadecimal.
-fn pairs(array: &Value, member: &str) -> Vec<(u64, Option<u64>)> {
+fn pairs(array: &Value, member: &str) -> Result<Vec<(u64, u64)>, Failure> {
     let elements = array.as_array().map_or(&[][..], Vec::as_slice);
     elements
         .iter()
@@ -151,7 +151,10 @@ fn pairs(array: &Value, member: &str) -> Vec<(u64, Option<u64>)> {
                     .and_then(|digits| u64::from_str_radix(digits, 16).ok()),
                 number => number.as_u64(),
             };
-            (element["index"].as_u64().unwrap_or(u64::MAX), number)
+            element["index"]
+                .as_u64()
+                .zip(number)
+                .ok_or_else(|| Failure::new(format!("no index and {member} in {element}")))
         })
         .collect()
 }

@@ -13,6 +13,8 @@ const PROGRAMS: &str = "/bin";
 pub(super) fn build(kernel: &Kernel, program: &[u8], contents: &Contents) -> Result<Vec<u8>> {
     let mut initramfs = Initramfs::new();
     initramfs.file("init", 0o755, program)?;
+    // Programs look for a place for what lasts as long as they run.
+    initramfs.directory("tmp", 0o1777)?;
     for (name, program) in &contents.programs {
         initramfs.file(&format!("{PROGRAMS}/{name}"), 0o755, program.as_slice())?;
     }
