@@ -1,6 +1,6 @@
 //! This process's control socket, and the notes of its other sockets. Who answers is in `service`.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,8 @@ pub enum ServerError {
 #[derive(Debug)]
 pub struct ControlServer {
     claim: Mutex<SocketClaim>,
-    sockets: Mutex<BTreeSet<PathBuf>>,
+    /// Those that are noted, in the order in which they were.
+    sockets: Mutex<Vec<PathBuf>>,
     wake: Arc<Wake>,
     thread: Option<JoinHandle<()>>,
     /// In the socket's name. After the claim, so that it is free only when that is gone.
@@ -86,7 +87,17 @@ impl ControlServer {
         &self,
         sockets: impl IntoIterator<Item = P>,
     ) -> io::Result<Vec<PathBuf>> {
-        self.update(sockets, BTreeSet::insert)
+        let mut noted = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known: HashSet<PathBuf> = noted.iter().cloned().collect();
+        let mut added = absolute(sockets)?;
+        added.retain(|socket| known.insert(socket.clone()));
+        if !added.is_empty() {
+            // Behind those before: they stay where they are in the file, so that a process that is killed
+            // while it writes loses none of them.
+            let next = [noted.as_slice(), &added].concat();
+            self.write_notes(next, &mut noted)?;
+        }
+        Ok(added)
     }
 
     /// Takes back [`Self::note_sockets`].
@@ -97,32 +108,26 @@ impl ControlServer {
         &self,
         sockets: impl IntoIterator<Item = P>,
     ) -> io::Result<()> {
-        self.update(sockets, |noted, socket| noted.remove(&socket))
-            .map(drop)
+        let mut noted = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let forgotten: HashSet<PathBuf> = absolute(sockets)?.into_iter().collect();
+        let left = noted.iter().filter(|socket| !forgotten.contains(*socket));
+        let left: Vec<_> = left.cloned().collect();
+        if left.len() < noted.len() {
+            self.write_notes(left, &mut noted)?;
+        }
+        Ok(())
     }
 
-    /// Gives back those of `sockets` that `change` changed something for.
-    fn update<P: AsRef<Path>>(
-        &self,
-        sockets: impl IntoIterator<Item = P>,
-        mut change: impl FnMut(&mut BTreeSet<PathBuf>, PathBuf) -> bool,
-    ) -> io::Result<Vec<PathBuf>> {
-        let mut noted = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = Vec::new();
-        let mut next = noted.clone();
-        for socket in sockets {
-            let socket = std::path::absolute(socket)?;
-            if change(&mut next, socket.clone()) {
-                changed.push(socket);
-            }
-        }
-        if !changed.is_empty() {
-            let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
-            claim.set_sockets(next.iter().cloned().collect())?;
-            *noted = next;
-        }
-        Ok(changed)
+    fn write_notes(&self, next: Vec<PathBuf>, noted: &mut Vec<PathBuf>) -> io::Result<()> {
+        let mut claim = self.claim.lock().unwrap_or_else(PoisonError::into_inner);
+        claim.set_sockets(next.clone())?;
+        *noted = next;
+        Ok(())
     }
+}
+
+fn absolute<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> io::Result<Vec<PathBuf>> {
+    paths.into_iter().map(std::path::absolute).collect()
 }
 
 impl Drop for ControlServer {

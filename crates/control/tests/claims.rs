@@ -320,3 +320,26 @@ fn a_dead_hosts_device_socket_that_lives_again_is_kept() {
     assert_eq!(directory.hosts().unwrap(), []);
     UnixStream::connect(&device).unwrap();
 }
+
+/// A write that is cut short, since its process is killed, must not cost what was noted before.
+#[test]
+fn further_notes_leave_those_before_where_they_are() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+    let server = ControlServer::start(&directory, Registry::new()).unwrap();
+    let mut file = server.path().into_os_string();
+    file.push(".hdv-lock");
+    let read = || std::fs::read(&file).unwrap();
+    let mut before = read();
+    for socket in ["/x/nic.sock", "/x/nic-vf0.sock", "/a", "/z"] {
+        assert_eq!(server.note_sockets([socket]).unwrap().len(), 1);
+        let after = read();
+        assert!(after.starts_with(&before) && after.len() > before.len());
+        before = after;
+    }
+    // What is noted already is not noted again, nor twice at once.
+    let noted = server.note_sockets(["/z", "/y", "/y", "/a"]).unwrap();
+    assert_eq!(noted, [Path::new("/y")]);
+    server.forget_sockets(["/y", "/nowhere"]).unwrap();
+    assert_eq!(read(), before);
+}
