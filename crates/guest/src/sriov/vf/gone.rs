@@ -136,3 +136,21 @@ fn use_until_gone<P: Platform>(
         })?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fault, Model};
+
+    #[test]
+    fn a_device_that_stays_is_not_gone() {
+        let device = Model::new(Fault::None);
+        let mut samples = 0;
+        let error = check(device, 1000, Duration::from_millis(50), &mut |_| {
+            samples += 1
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("the VF is still there"), "{error}");
+        assert!(samples > 0);
+    }
+}

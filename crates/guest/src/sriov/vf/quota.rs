@@ -110,3 +110,21 @@ fn drain<P: Platform>(
         Ok(())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fault, Model};
+
+    #[test]
+    fn a_sensor_that_keeps_to_no_quota_is_found_out() {
+        let quota = NonZeroU32::new(10).unwrap();
+        let device = Model::new(Fault::None);
+        let error = check(device, &Settings::default(), quota).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("the quota is one in 100000000 ns"),
+            "{error}"
+        );
+    }
+}
