@@ -2,12 +2,15 @@
 
 mod support;
 
+use std::path::PathBuf;
+
 use hdv::pci::{Port, VfRouting};
 use hdv::{Bar, BarIndex, DeviceIds, DeviceState, HostError, Uuid};
 use hdv_sriov::{
     EmulatedPf, EnableVirtualization, NtStatus, PciVirtualization, PfError, PfOptions,
     PlacementError, VirtualFunctionLayout, VirtualFunctionSource, VirtualizationError as Error,
 };
+use hdv_vfio_user::client::{Client, ClientError, ClientOptions};
 use support::*;
 
 fn request(num_vfs: u16, migration: bool, interrupt: bool, enable: bool) -> EnableVirtualization {
@@ -345,12 +348,15 @@ fn probed_bars_are_those_of_discovery() {
     assert_eq!(pf.probed_bars().unwrap(), expected);
 }
 
-/// A PF as a device instance.
-fn created(served: &Served) -> EmulatedPf {
-    struct Source(Lab);
+/// A PF as a device instance, of which one VF is not what it declares.
+fn created(served: &Served, wrong: Option<u16>) -> EmulatedPf {
+    struct Source(Lab, Option<u16>);
     impl VirtualFunctionSource for Source {
         fn create(&mut self, vf: u16) -> Result<Box<dyn hdv::Function>, hdv::DeviceError> {
-            let device = Device::new(Vf(vf), &self.0);
+            let mut device = Device::new(Vf(vf), &self.0);
+            if self.1 == Some(vf) {
+                device.identity.device_id = 0x7777;
+            }
             hdv::pci_function(Box::new(device))
                 .map_err(|error| hdv::DeviceError::new(error.to_string()))
         }
@@ -364,7 +370,7 @@ fn created(served: &Served) -> EmulatedPf {
         ids,
         hdv::pci_function(Box::new(Device::new(Pf, &served.lab))).unwrap(),
         &VirtualFunctionLayout::new(2, VF_DEVICE).bar(BarIndex::BAR0, VF_BAR),
-        Box::new(Source(served.lab.clone())),
+        Box::new(Source(served.lab.clone(), wrong)),
         options(),
     )
     .unwrap()
@@ -373,7 +379,7 @@ fn created(served: &Served) -> EmulatedPf {
 #[test]
 fn a_pf_is_used_once_it_is_powered_on() {
     let served = served();
-    let pf = created(&served);
+    let pf = created(&served, None);
     // Parameters first.
     let error = pf
         .enable_virtualization(EnableVirtualization::enable(3))
@@ -394,6 +400,12 @@ fn a_pf_is_used_once_it_is_powered_on() {
     assert_eq!(pf.location(1).unwrap().routing_id.to_string(), "05:00.2");
     assert!(pf.probed_bars().is_ok());
 
+    let mut client = connect(&announced(&served, &pf));
+    assert_eq!(read(&mut client, CONFIG, 0), [0x48, 0x4f, 0x02, 0x70]);
+}
+
+/// Announces the PF and enables two VFs; the socket of the second.
+fn announced(served: &Served, pf: &EmulatedPf) -> PathBuf {
     let system = hdv::SocketDirectory::open(served.directory.path()).unwrap();
     let socket = system.socket(Uuid::from_u128(2));
     served.host.attach(std::sync::Arc::new(system)).unwrap();
@@ -401,9 +413,27 @@ fn a_pf_is_used_once_it_is_powered_on() {
     pf.enable_virtualization(EnableVirtualization::enable(2))
         .unwrap();
     let name = socket.file_stem().unwrap().to_str().unwrap();
-    let vf = socket.with_file_name(format!("{name}-vf1.sock"));
-    let mut client = connect(&vf);
-    assert_eq!(read(&mut client, CONFIG, 0), [0x48, 0x4f, 0x02, 0x70]);
+    socket.with_file_name(format!("{name}-vf1.sock"))
+}
+
+#[test]
+fn a_vf_that_is_wrong_when_it_is_powered_on_refuses_everybody() {
+    let served = served();
+    let pf = created(&served, Some(1));
+    let socket = announced(&served, &pf);
+    pf.virtual_function_data(0, 0, &mut [0; 4]).unwrap();
+    for _ in 0..2 {
+        let refused = Client::connect(&socket, ClientOptions::default()).unwrap_err();
+        assert!(
+            matches!(refused, ClientError::Refused { .. }),
+            "{refused:?}"
+        );
+        let error = pf.virtual_function_data(1, 0, &mut [0; 4]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("VF 1") && text.contains("0x7777"), "{text}");
+    }
+    let vf = pf.virtual_functions().get(1).unwrap();
+    assert_eq!(vf.instance().state(), DeviceState::Failed);
 }
 
 #[test]

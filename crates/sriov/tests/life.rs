@@ -383,13 +383,13 @@ fn vfs_are_what_their_pf_declares() {
         }));
         let served = serve(author, options());
         let pf = &served.pf;
-        enable(pf, 2);
-        let error = pf.virtual_function_data(1, 0, &mut [0; 4]).unwrap_err();
-        let text = error.to_string();
+        let error = pf.enable_virtualization(EnableVirtualization::enable(2));
+        let text = error.unwrap_err().to_string();
         assert!(text.contains("VF 1"), "{text}");
         assert!(named.iter().all(|name| text.contains(name)), "{text}");
-        let vf = pf.virtual_functions().get(1).unwrap();
-        assert_eq!(vf.instance().state(), DeviceState::Failed);
+        assert_eq!(pf.virtual_functions().count(), 0);
+        assert!(!pf.registers().vf_enable);
+        enable(pf, 1);
         pf.virtual_function_data(0, 0, &mut [0; 4]).unwrap();
         disable(pf);
         all_ended(&served.lab);

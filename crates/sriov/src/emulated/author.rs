@@ -65,8 +65,8 @@ pub trait PhysicalFunction: PciDevice {
     /// Makes VF `vf`, counted from 0, when VFs are enabled. It is powered on at its first use, and torn
     /// down when VFs are disabled; the next time it is another one.
     ///
-    /// Its config space says the PF's vendor id, the VF device id and the declared BARs; anything else
-    /// fails when it is powered on: clients are refused, and the log says why.
+    /// Its config space says the PF's vendor id, the VF device id and the declared BARs; with anything else
+    /// no VF is enabled.
     ///
     /// # Errors
     /// It cannot be made; no VF is enabled then.
@@ -81,6 +81,13 @@ pub trait VirtualFunctionSource: Send + 'static {
     /// # Errors
     /// As there.
     fn create(&mut self, vf: u16) -> Result<Box<dyn Function>, DeviceError>;
+
+    /// Whether what a VF shows is known as soon as it is made, so that it is checked then. Otherwise it is
+    /// checked when it is powered on: one that is not what the PF declares refuses its clients, and the log
+    /// says why.
+    fn known_when_made(&self) -> bool {
+        false
+    }
 
     /// VF `vf` is carried now, by what others use it through; not powered on yet.
     fn created(&mut self, vf: u16, instance: &DeviceInstance) {

@@ -94,6 +94,11 @@ impl VirtualFunctionSource for Authored {
             error => DeviceError::new(error.to_string()),
         })
     }
+
+    fn known_when_made(&self) -> bool {
+        // A device of this kind declares its config space before anything else.
+        true
+    }
 }
 
 impl fmt::Debug for Authored {

@@ -38,6 +38,8 @@ pub(super) struct PfFunction {
     shared: Arc<Shared>,
     carrier: Option<Arc<dyn FunctionCarrier>>,
     powered_on: bool,
+    /// The VM's VFs could not be enabled, and that has been logged.
+    vm_failed: bool,
 }
 
 impl PfFunction {
@@ -61,6 +63,7 @@ impl PfFunction {
             shared,
             carrier: None,
             powered_on: false,
+            vm_failed: false,
         }
     }
 
@@ -222,6 +225,7 @@ impl PfFunction {
         match (before, registers.vf_enable) {
             (false, true) => match self.bring() {
                 Ok(instances) => {
+                    self.vm_failed = false;
                     self.shared.publish_with(registers, instances.clone());
                     for (vf, instance) in (0..).zip(&instances) {
                         self.source.created(vf, instance);
@@ -381,7 +385,10 @@ impl Function for PfFunction {
 
     fn config_write(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
         let (written, result) = self.write(offset, data, Writer::Vm);
-        if let Err(error) = result {
+        // A VM that tries for ever is told of once.
+        if let Err(error) = result
+            && !std::mem::replace(&mut self.vm_failed, true)
+        {
             tracing::error!("a VM set VF Enable of its PF, but the VFs cannot be enabled: {error}");
         }
         written

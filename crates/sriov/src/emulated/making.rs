@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hdv::pci::SriovView;
-use hdv::{Bar, BarIndex, BroughtFunction, HostError, Identity};
+use hdv::{Bar, BarIndex, BroughtFunction, DeviceError, HostError, Identity};
 
 use super::VirtualFunctionSource;
 use super::caught::caught;
@@ -46,10 +46,18 @@ pub(super) fn make(
         bars,
     });
     for vf in 0..registers.active_vfs() {
-        let function = source.create(vf).map_err(|error| HostError::Brought {
+        let failed = |error: DeviceError| HostError::Brought {
             vf,
             source: Box::new(error.into()),
-        })?;
+        };
+        let function = source.create(vf).map_err(failed)?;
+        let mut function = VfFunction::new(Arc::clone(&declared), function);
+        let checked = if source.known_when_made() {
+            function.check()
+        } else {
+            Ok(())
+        };
+        // Also a wrong one, so that it is torn down.
         made.0.push(BroughtFunction {
             vf,
             // The layout was checked: each VF has a routing id.
@@ -57,8 +65,9 @@ pub(super) fn make(
                 .first_vf_offset
                 .wrapping_add(routing.vf_stride.wrapping_mul(vf)),
             identity,
-            function: Box::new(VfFunction::new(vf, Arc::clone(&declared), function)),
+            function: Box::new(function),
         });
+        checked.map_err(failed)?;
     }
     Ok(std::mem::take(&mut made.0))
 }

@@ -19,22 +19,20 @@ pub(super) struct Declared {
 
 /// See the module's documentation.
 pub(super) struct VfFunction {
-    number: u16,
     declared: Arc<Declared>,
     inner: Box<dyn Function>,
 }
 
 impl VfFunction {
-    pub(super) fn new(number: u16, declared: Arc<Declared>, inner: Box<dyn Function>) -> Self {
-        Self {
-            number,
-            declared,
-            inner,
-        }
+    pub(super) fn new(declared: Arc<Declared>, inner: Box<dyn Function>) -> Self {
+        Self { declared, inner }
     }
 
     /// What the VF shows is what the PF declares.
-    fn check(&mut self) -> Result<(), DeviceError> {
+    ///
+    /// # Errors
+    /// What differs.
+    pub(super) fn check(&mut self) -> Result<(), DeviceError> {
         let identity = self.inner.identity();
         let declared = Arc::clone(&self.declared);
         let ids = [
@@ -43,7 +41,7 @@ impl VfFunction {
         ];
         for (what, found, declared) in ids {
             if found != declared {
-                return Err(self.wrong(
+                return Err(wrong(
                     what,
                     format_args!("{found:#06x}"),
                     format_args!("{declared:#06x}"),
@@ -53,7 +51,7 @@ impl VfFunction {
         for index in BarIndex::ALL {
             let (found, declared) = (self.bar(index), declared.bars[index.get()]);
             if found != declared {
-                return Err(self.wrong(
+                return Err(wrong(
                     format_args!("BAR{index}"),
                     Described(found),
                     Described(declared),
@@ -61,18 +59,6 @@ impl VfFunction {
             }
         }
         Ok(())
-    }
-
-    fn wrong(
-        &self,
-        what: impl fmt::Display,
-        found: impl fmt::Display,
-        declared: impl fmt::Display,
-    ) -> DeviceError {
-        DeviceError::new(format!(
-            "VF {}: its {what} is {found}, but its PF declares {declared}; they must be the same",
-            self.number
-        ))
     }
 
     /// A BAR as the VF shows it.
@@ -94,6 +80,16 @@ impl VfFunction {
             size,
         })
     }
+}
+
+fn wrong(
+    what: impl fmt::Display,
+    found: impl fmt::Display,
+    declared: impl fmt::Display,
+) -> DeviceError {
+    DeviceError::new(format!(
+        "its {what} is {found}, but its PF declares {declared}; they must be the same"
+    ))
 }
 
 /// A BAR for people.
