@@ -147,7 +147,7 @@ mod tests {
         let device = Model::new(Fault::None);
         let mut samples = 0;
         let error = check(device, 1000, Duration::from_millis(50), &mut |_| {
-            samples += 1
+            samples += 1;
         });
         let error = error.unwrap_err().to_string();
         assert!(error.contains("the VF is still there"), "{error}");
