@@ -7,7 +7,7 @@ use crate::brought::into_slots;
 use crate::calls::HostToken;
 use crate::carrier::{BroughtFunction, FunctionCarrier};
 use crate::error::{DeviceId, HostError};
-use crate::host::DeviceInstance;
+use crate::instance::DeviceInstance;
 
 /// The function on the bench, among those that it carries.
 pub(crate) const BENCHED: DeviceId = DeviceId(0);

@@ -9,7 +9,7 @@ use hdv_pci::Identity;
 
 use crate::error::HostError;
 use crate::function::Function;
-use crate::host::DeviceInstance;
+use crate::instance::DeviceInstance;
 
 /// A function that another one brings.
 pub struct BroughtFunction {

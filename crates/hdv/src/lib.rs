@@ -54,6 +54,7 @@ mod error;
 mod event;
 mod function;
 mod host;
+mod instance;
 mod interrupts;
 mod memory;
 mod mmio;
@@ -79,7 +80,8 @@ pub use hdv_pci::{
     DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
     VendorSpecific,
 };
-pub use host::{BroughtBy, ClientStatus, DeviceHost, DeviceInstance, DeviceStatus, HostOptions};
+pub use host::{BroughtBy, ClientStatus, DeviceHost, DeviceStatus, HostOptions};
+pub use instance::DeviceInstance;
 pub use interrupts::{Delivery, InterruptKind, Interrupts};
 pub use memory::{Aperture, GuestMemory, MAX_REGIONS, MemoryError};
 pub use mmio::{AccessSize, Doorbell, Mmio, MmioError, Section, SectionFlags};

@@ -17,7 +17,7 @@ use crate::carrier::FunctionCarrier;
 use crate::device::PciDevice;
 use crate::error::HostError;
 use crate::function::{Function, ResetScope};
-use crate::host::DeviceInstance;
+use crate::instance::DeviceInstance;
 use crate::interrupts::InterruptKind;
 use crate::memory::GuestMemory;
 use crate::pci_function::PciFunction;

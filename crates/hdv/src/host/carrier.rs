@@ -9,11 +9,12 @@ use std::sync::{Arc, Weak};
 use hdv_control::SocketClaim;
 
 use super::endpoint::{Brought, Endpoint};
-use super::{DeviceInstance, Shared, descriptors};
+use super::{Shared, descriptors};
 use crate::brought::{BroughtSlot, into_slots};
 use crate::calls::HostToken;
 use crate::carrier::{BroughtFunction, FunctionCarrier};
 use crate::error::{DeviceId, HostError};
+use crate::instance::DeviceInstance;
 
 /// How the name of a socket ends, as a rule.
 const SOCKET_SUFFIX: &[u8] = b".sock";

@@ -10,8 +10,8 @@ use hdv_pci::Identity;
 use hdv_vfio_user::server::Statistics;
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::DeviceInstance;
 use crate::error::DeviceId;
+use crate::instance::DeviceInstance;
 use crate::slot::Slot;
 use crate::system::DeviceIds;
 use crate::vfio_user::BarAccesses;

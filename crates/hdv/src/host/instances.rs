@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use super::DeviceHost;
 use super::carrier::HostCarrier;
-use super::{DeviceHost, DeviceInstance};
 use crate::error::{DeviceId, HostError};
 use crate::function::Function;
+use crate::instance::DeviceInstance;
 use crate::slot::Slot;
 use crate::system::{DeviceIds, System};
 

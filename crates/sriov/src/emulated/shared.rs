@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdv::DeviceInstance;
 use hdv::pci::{SriovView, VfRouting};
 
-use super::handle::PfError;
 use super::overlay::Overlay;
-use super::{PfOptions, Placement, PlacementError, VirtualFunctionLayout, VirtualFunctions};
+use super::{
+    PfError, PfOptions, Placement, PlacementError, VirtualFunctionLayout, VirtualFunctions,
+};
 
 /// See the module's documentation. The lock is a leaf: nothing is called while it is held.
 #[derive(Debug)]
