@@ -129,7 +129,9 @@ impl From<HostError> for Failure {
             HostError::Device(device) => device.code().unwrap_or(codes::E_FAIL),
             HostError::Config(_) => codes::E_INVALIDARG,
             HostError::Socket(bind) => socket_code(bind),
-            HostError::System { source, .. } => system_code(source),
+            HostError::System { source, .. } | HostError::Descriptors { source, .. } => {
+                system_code(source)
+            }
             HostError::NoSuchSystem(..) => codes::HCS_E_SYSTEM_NOT_FOUND,
             HostError::NoSuchDevice(_) | HostError::Closed => codes::E_HANDLE,
             HostError::InstanceExists(_) | HostError::AlreadyAttached => codes::ALREADY_EXISTS,

@@ -52,6 +52,21 @@ pub enum HostError {
         /// What the system said.
         source: io::Error,
     },
+    /// Too few descriptors are left for what is about to be served.
+    #[error(
+        "{devices} devices need {needed} open files, those in reserve included, but {left} are left of the \
+         process's limit: raise it (ulimit -n)"
+    )]
+    Descriptors {
+        /// How many devices are to be served.
+        devices: usize,
+        /// Descriptors that must be left for that.
+        needed: usize,
+        /// Descriptors that are left.
+        left: usize,
+        /// `EMFILE`.
+        source: io::Error,
+    },
     /// There is no such device on this host.
     #[error("there is no device {0} on this host")]
     NoSuchDevice(DeviceId),

@@ -1,7 +1,6 @@
 //! Whether this process has descriptors left for what is about to be served.
 
-use std::io;
-
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::HostError;
@@ -27,16 +26,15 @@ pub(super) fn check_room(devices: usize) -> Result<(), HostError> {
         return Ok(());
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let wanted = devices * PER_DEVICE + SPARE;
-    if limit.saturating_sub(open.count()) >= wanted {
+    let left = limit.saturating_sub(open.count());
+    let needed = devices * PER_DEVICE + SPARE;
+    if left >= needed {
         return Ok(());
     }
-    let error = format!(
-        "{devices} devices need {wanted} with what is kept in reserve, and too many of {limit} are in use: raise the \
-         limit of open files (ulimit -n)"
-    );
-    Err(HostError::system(
-        "making room for descriptors",
-        io::Error::other(error),
-    ))
+    Err(HostError::Descriptors {
+        devices,
+        needed,
+        left,
+        source: Errno::MFILE.into(),
+    })
 }
