@@ -46,6 +46,9 @@ pub struct ControlError {
     pub kind: ErrorKind,
     /// What was wrong and what to do, for people.
     pub message: String,
+    /// The result code that the error has elsewhere, an `HRESULT`, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
 }
 
 impl ControlError {
@@ -54,7 +57,15 @@ impl ControlError {
         Self {
             kind,
             message: message.into(),
+            code: None,
         }
+    }
+
+    /// Adds a result code.
+    #[must_use]
+    pub fn with_code(mut self, code: i32) -> Self {
+        self.code = Some(code);
+        self
     }
 
     /// An error of kind [`ErrorKind::BadArguments`].

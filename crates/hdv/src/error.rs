@@ -70,6 +70,17 @@ pub enum HostError {
     /// There is no such device on this host.
     #[error("there is no device {0} on this host")]
     NoSuchDevice(DeviceId),
+    /// There is no such device instance on this host.
+    #[error("there is no device instance {0} on this host")]
+    NoSuchInstance(Uuid),
+    /// The compute system that the host is attached to, or attaches to, refused.
+    #[error("{message}")]
+    Refused {
+        /// What was wrong and what to do.
+        message: String,
+        /// Its result code, an `HRESULT`, if it has one.
+        code: Option<i32>,
+    },
     /// There is no such compute system.
     #[error("there is no compute system at {}: {_1}; it must be a directory that exists", .0.display())]
     NoSuchSystem(PathBuf, String),

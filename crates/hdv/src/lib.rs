@@ -80,14 +80,14 @@ pub use hdv_pci::{
     DeviceSerialNumber, Identity, Msi, Msix, PciExpress, PowerManagement, ResizableBar,
     VendorSpecific,
 };
-pub use host::{BroughtBy, ClientStatus, DeviceHost, DeviceStatus, HostOptions};
+pub use host::{BroughtBy, ClientStatus, DeviceHost, DeviceStatus, HostHandle, HostOptions};
 pub use instance::DeviceInstance;
 pub use interrupts::{Delivery, InterruptKind, Interrupts};
 pub use memory::{Aperture, GuestMemory, MAX_REGIONS, MemoryError};
 pub use mmio::{AccessSize, Doorbell, Mmio, MmioError, Section, SectionFlags};
 pub use pci_function::pci_function;
 pub use slot::DeviceState;
-pub use system::{DeviceIds, Place, SocketDirectory, System};
+pub use system::{DeviceIds, Listen, Place, SocketDirectory, System};
 pub use test_bench::TestBench;
 /// Class and instance ids (GUIDs).
 pub use uuid::Uuid;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use crate::error::HostError;
+use crate::host::HostHandle;
 
 /// Names a device instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,22 +20,53 @@ pub struct DeviceIds {
     pub instance_id: Uuid,
 }
 
+/// Where the clients of a device instance come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// From a socket that the host listens on.
+    Socket(PathBuf),
+    /// From the system, which accepts them and hands them over ([`HostHandle::connect`]): for a host that may not
+    /// open sockets.
+    Handed,
+}
+
 /// How a system wants a device instance served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The socket to listen on.
-    pub socket: PathBuf,
+    /// Where its clients come from.
+    pub listen: Listen,
     /// The strings of the VM's configuration for the device.
     pub configuration: Vec<String>,
 }
 
-/// What a device host attaches to.
+/// What a device host attaches to. A system calls back through the [`HostHandle`] that it gets.
 pub trait System: fmt::Debug + Send + Sync {
-    /// A device instance is announced: where it is to be served, at once.
+    /// A host attaches; its device instances are announced afterwards. Called once for each host.
+    ///
+    /// # Errors
+    /// The system does not want the host, which stays without a system.
+    fn attached(&self, host: HostHandle) -> Result<(), HostError> {
+        let _ = host;
+        Ok(())
+    }
+
+    /// A device instance is announced: where it is to be served, at once; `None` if the system says so later
+    /// ([`HostHandle::power_on`]).
     ///
     /// # Errors
     /// The system does not want it; it is torn down.
-    fn place(&self, ids: &DeviceIds) -> Result<Place, HostError>;
+    fn announced(&self, host: &HostHandle, ids: &DeviceIds) -> Result<Option<Place>, HostError>;
+
+    /// The host's program is about to remove a device instance that was announced: its VM must let go of it first. It is
+    /// torn down when this returns. Not called for what the system itself removes, nor by a host that is closed.
+    fn withdrawn(&self, host: &HostHandle, ids: &DeviceIds) {
+        let _ = (host, ids);
+    }
+
+    /// The host is closed: its devices are about to be torn down. Once for each host that attached.
+    fn detached(&self, host: &HostHandle) {
+        let _ = host;
+    }
 }
 
 /// A system that is a directory: its devices listen on `<directory>/<instance id>.sock` for whatever VMM
@@ -90,14 +122,14 @@ impl SocketDirectory {
 }
 
 impl System for SocketDirectory {
-    fn place(&self, ids: &DeviceIds) -> Result<Place, HostError> {
-        Ok(Place {
-            socket: self.socket(ids.instance_id),
+    fn announced(&self, _: &HostHandle, ids: &DeviceIds) -> Result<Option<Place>, HostError> {
+        Ok(Some(Place {
+            listen: Listen::Socket(self.socket(ids.instance_id)),
             configuration: self
                 .configurations()
                 .get(&ids.instance_id)
                 .cloned()
                 .unwrap_or_default(),
-        })
+        }))
     }
 }

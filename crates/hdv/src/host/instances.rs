@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::DeviceHost;
 use super::carrier::HostCarrier;
+use super::{DeviceHost, HostHandle};
 use crate::error::{DeviceId, HostError};
 use crate::function::Function;
 use crate::instance::DeviceInstance;
 use crate::slot::Slot;
-use crate::system::{DeviceIds, System};
+use crate::system::{DeviceIds, Listen, Place, System};
 
 /// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,9 +160,19 @@ impl DeviceHost {
             }
         };
         let served = instance.ids.map_or(Ok(()), |ids| {
-            let place = system.place(&ids)?;
+            let handle = HostHandle::of(&self.shared);
+            let Some(Place {
+                listen,
+                configuration,
+            }) = system.announced(&handle, &ids)?
+            else {
+                return Ok(());
+            };
+            let Listen::Socket(socket) = listen else {
+                todo!()
+            };
             let slot = Arc::clone(&instance.slot);
-            self.serve_slot(&place.socket, id, Some(ids), slot, &place.configuration)
+            self.serve_slot(&socket, id, Some(ids), slot, &configuration)
         });
         if served.is_err() {
             self.shared.instances().take(id);

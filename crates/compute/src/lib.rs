@@ -1,0 +1,31 @@
+//! Compute systems: virtual machines made from a JSON document, into which devices are plugged.
+//!
+//! Each is owned by a worker, a process of its own; every [`ComputeSystem`] in every process is a connection to one.
+//!
+//! | module | what it has |
+//! | --- | --- |
+//! | [`document`] | the configuration, HCS's JSON, as types; what is wrong in it, with its place |
+//! | [`protocol`] | what handles, device hosts, brokers and workers say to each other |
+//! | `system` | [`ComputeSystem`], a handle: create, open, start, pause, plug in, wait for the end |
+//! | `attach` | a compute system as an [`hdv::System`]: device hosts register with its worker |
+//! | `places` | where compute systems are found: their sockets and directories, what dead workers left |
+//! | `worker` | the worker process: its VM's state, QEMU, plugging, consoles, devices of our own |
+//! | `broker`, `restricted` | device hosts without rights: the process that speaks for one, and that process's end |
+//!
+//! Not here: how QEMU is found and what its command line looks like (`qemu`), devices (`hdv`, `devices`).
+
+mod attach;
+mod broker;
+pub mod document;
+mod error;
+mod places;
+pub mod protocol;
+mod restricted;
+mod system;
+mod worker;
+
+pub use broker::{Broker, BrokerLimits};
+pub use error::{Error, Result, codes};
+pub use restricted::{RestrictedSystem, lock_in};
+pub use system::{ComputeSystem, Event, ExitStatus, ExitType, Summary};
+pub use worker::worker_main;
