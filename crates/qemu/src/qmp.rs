@@ -1,7 +1,10 @@
 //! QEMU's control socket: a small client of QMP (`docs/interop/qmp-spec.rst` of QEMU), every wait
 //! with a limit.
 //!
-//! It sends commands and hands events over; what they mean for a VM is its user's to know.
+//! It sends commands and hands events over; what they mean for a VM is its user's to know. [`Qmp`] is for one thread,
+//! [`Monitor`] for several.
+
+mod monitor;
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,6 +19,8 @@ use crate::deadline;
 use crate::error::{at, doing};
 use crate::version::Version;
 use crate::{Error, Result};
+
+pub use monitor::Monitor;
 
 /// How long a command may take unless its caller says otherwise.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
@@ -66,7 +71,11 @@ impl Qmp {
 
     /// Like [`Qmp::connect`], given up with [`Error::Closed`] as soon as nobody is `alive` who
     /// could make the socket.
-    pub(crate) fn connect_while(
+    ///
+    /// # Errors
+    ///
+    /// As [`Qmp::connect`], and [`Error::Closed`].
+    pub fn connect_while(
         socket: &Path,
         limit: Duration,
         mut alive: impl FnMut() -> bool,
@@ -166,24 +175,14 @@ impl Qmp {
         let deadline = deadline::after(limit);
         self.last_id += 1;
         let id = self.last_id;
-        let mut request = json!({"execute": command, "id": id});
-        if !arguments.is_null() {
-            request["arguments"] = arguments;
-        }
         self.stream
             .set_write_timeout(Some(limit.max(RETRY)))
             .map_err(doing("setting a limit on the control socket"))?;
         self.stream
-            .write_all(format!("{request}\n").as_bytes())
-            .map_err(|error| match error.kind() {
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => timed_out(&what(), limit),
-                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
-                    Error::Closed { doing: what() }
-                }
-                _ => doing(what())(error),
-            })?;
+            .write_all(format!("{}\n", request(command, arguments, id)).as_bytes())
+            .map_err(|error| of_write(error, &what(), limit))?;
         loop {
-            let mut message = match self.message(deadline) {
+            let message = match self.message(deadline) {
                 Ok(Some(message)) => message,
                 Ok(None) => return Err(timed_out(&what(), limit)),
                 Err(Error::Closed { .. }) => return Err(Error::Closed { doing: what() }),
@@ -201,26 +200,7 @@ impl Qmp {
             if stale {
                 continue;
             }
-            if let Some(result) = message.remove("return") {
-                return Ok(result);
-            }
-            let text = |error: &Value, name: &str| {
-                error
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            return Err(match message.get("error") {
-                Some(error) => Error::Refused {
-                    command: command.to_owned(),
-                    class: text(error, "class"),
-                    description: text(error, "desc"),
-                },
-                None => Error::Protocol {
-                    reason: format!("neither a result nor an event: {}", Value::Object(message)),
-                },
-            });
+            return outcome(command, message);
         }
     }
 
@@ -395,6 +375,48 @@ fn timed_out(doing: &str, limit: Duration) -> Error {
     }
 }
 
+fn request(command: &str, arguments: Value, id: u64) -> Value {
+    let mut request = json!({"execute": command, "id": id});
+    if !arguments.is_null() {
+        request["arguments"] = arguments;
+    }
+    request
+}
+
+fn of_write(error: io::Error, what: &str, limit: Duration) -> Error {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => timed_out(what, limit),
+        ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => Error::Closed {
+            doing: what.to_owned(),
+        },
+        _ => doing(what.to_owned())(error),
+    }
+}
+
+/// What an answer says.
+fn outcome(command: &str, mut answer: Map<String, Value>) -> Result<Value> {
+    if let Some(result) = answer.remove("return") {
+        return Ok(result);
+    }
+    let text = |error: &Value, name: &str| {
+        error
+            .get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Err(match answer.get("error") {
+        Some(error) => Error::Refused {
+            command: command.to_owned(),
+            class: text(error, "class"),
+            description: text(error, "desc"),
+        },
+        None => Error::Protocol {
+            reason: format!("neither a result nor an event: {}", Value::Object(answer)),
+        },
+    })
+}
+
 fn event(message: &Map<String, Value>) -> Option<Event> {
     let name = message.get("event")?.as_str()?.to_owned();
     let data = message.get("data").cloned().unwrap_or_else(|| json!({}));
@@ -417,11 +439,11 @@ mod tests {
     use std::io::{BufRead, BufReader};
 
     const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 3, "minor": 1, "major": 11}, "package": ""}, "capabilities": ["oob"]}}"#;
-    const LIMIT: Duration = Duration::from_secs(30);
+    pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
     /// A peer that greets, takes the negotiation, and then answers each request with what
     /// `answer` makes of it; an empty answer ends it.
-    fn peer(answer: impl Fn(&Value) -> String + Send + 'static) -> UnixStream {
+    pub(super) fn peer(answer: impl Fn(&Value) -> String + Send + 'static) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().unwrap();
         thread::spawn(move || {
             let mut writer = theirs.try_clone().unwrap();
