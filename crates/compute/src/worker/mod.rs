@@ -1,5 +1,7 @@
 //! The worker: the process that owns one compute system.
 
+mod console;
+
 use std::process::ExitCode;
 
 /// What `openhdv-worker` does: it is started by [`ComputeSystem::create`](crate::ComputeSystem::create), and by itself for
