@@ -1,8 +1,9 @@
-//! Control messages from any bytes: requests as a server reads them, responses as a client does.
+//! Control messages from any bytes: requests as a server reads them, responses as a client does, a link's messages as either
+//! end does.
 
 #![no_main]
 
-use hdv_control::wire::{self, LENGTH_SIZE, Message, Request, Response};
+use hdv_control::wire::{self, LENGTH_SIZE, LinkMessage, Message, Request, Response};
 use libfuzzer_sys::fuzz_target;
 
 // The bytes as a frame of their own, and the bytes as a message whose length is right.
@@ -34,6 +35,27 @@ fn look(frame: &[u8]) {
             (Response::Error(error), Response::Error(again)) => assert_eq!(again, error),
             (Response::Ok(_), Response::Ok(_)) => {}
             (response, again) => panic!("{response:?} became {again:?}"),
+        }
+    }
+    let whole = is_whole::<LinkMessage>(frame);
+    if let Ok(message) = wire::decode::<LinkMessage>(frame) {
+        assert!(whole, "no message out of a part");
+        let Ok(again) = wire::encode(&message) else {
+            return;
+        };
+        let again = wire::decode::<LinkMessage>(&again).expect("what we write can be read");
+        match (message, again) {
+            (LinkMessage::Call(call), LinkMessage::Call(again)) => assert_eq!(
+                (again.id, again.command, again.descriptors),
+                (call.id, call.command, call.descriptors)
+            ),
+            (LinkMessage::Answer(answer), LinkMessage::Answer(again)) => {
+                assert_eq!(again.id, answer.id);
+            }
+            (LinkMessage::Notice(notice), LinkMessage::Notice(again)) => {
+                assert_eq!(again.notice, notice.notice);
+            }
+            (message, again) => panic!("{message:?} became {again:?}"),
         }
     }
 }

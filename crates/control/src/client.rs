@@ -87,18 +87,7 @@ impl Client {
     /// Nobody listens there, the path is no socket or too long, or the server is another
     /// user's.
     pub fn connect(path: &Path) -> Result<Self, ConnectError> {
-        let failed = |source| ConnectError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let stream = open(path).map_err(failed)?;
-        let peer = PeerCredentials::of(&stream).map_err(failed)?;
-        if !peer.is_trusted() && !rustix::process::geteuid().is_root() {
-            return Err(ConnectError::Foreign {
-                path: path.to_owned(),
-                uid: peer.uid,
-            });
-        }
+        let (stream, peer) = connect_trusted(path)?;
         Ok(Self {
             stream,
             path: path.to_owned(),
@@ -201,6 +190,23 @@ impl Client {
             source,
         }
     }
+}
+
+/// Connects to a server of this user or root. Root may reach anybody's.
+pub(crate) fn connect_trusted(path: &Path) -> Result<(UnixStream, PeerCredentials), ConnectError> {
+    let failed = |source| ConnectError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let stream = open(path).map_err(failed)?;
+    let peer = PeerCredentials::of(&stream).map_err(failed)?;
+    if !peer.is_trusted() && !rustix::process::geteuid().is_root() {
+        return Err(ConnectError::Foreign {
+            path: path.to_owned(),
+            uid: peer.uid,
+        });
+    }
+    Ok((stream, peer))
 }
 
 fn open(path: &Path) -> io::Result<UnixStream> {

@@ -39,7 +39,7 @@ pub mod wire;
 pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim, remove_if_dead};
 pub use client::{CallError, Client, ConnectError};
 pub use hosts::{HostEntry, hosts};
-pub use link::{Link, LinkHandler};
+pub use link::{Link, LinkHandler, LinkServer};
 pub use peer::PeerCredentials;
 pub use registry::{ControlError, ErrorKind, RegisterError, Registry};
 pub use runtime_directory::{RuntimeDirectory, RuntimeDirectoryError};

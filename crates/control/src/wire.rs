@@ -1,6 +1,8 @@
 //! Framing of control messages: a length of four bytes, little endian, then that many bytes of
 //! JSON. A request is `{"command": name, "args": value}`, a response `{"ok": value}` or
-//! `{"error": {"kind": ..., "message": ...}}`.
+//! `{"error": {"kind": ..., "message": ...}}`. What crosses a [`Link`](crate::Link) is a [`LinkMessage`]:
+//! `{"call": {"id": ..., "command": name, "args": value}}`, `{"answer": {"id": ..., "result": response}}` or
+//! `{"notice": {"notice": name, "args": value}}`.
 //!
 //! Bytes in, messages out: nothing here reads or writes a stream. [`crate::Client`] and
 //! [`crate::ControlServer`] do.
@@ -10,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+pub use crate::link::{
+    LINK_DESCRIPTOR_LIMIT, LINK_MESSAGE_LIMIT, LinkAnswer, LinkCall, LinkMessage, LinkNotice,
+};
 use crate::registry::ControlError;
 
 /// Largest request, in bytes, without its length field.
