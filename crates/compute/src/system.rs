@@ -194,6 +194,13 @@ impl ComputeSystem {
         todo!()
     }
 
+    /// Whether this thread is inside a call into one of its devices, of a device host of this process: it must not wait for
+    /// a pause, a resume or a removal then. For those who hand calls over to other threads, where the calls cannot tell.
+    #[must_use]
+    pub fn inside_call(&self) -> bool {
+        todo!()
+    }
+
     /// It, for device hosts to attach to. Keeps no handle open.
     #[must_use]
     pub fn system(&self) -> Arc<dyn hdv::System> {
