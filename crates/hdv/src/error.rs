@@ -81,6 +81,29 @@ pub enum HostError {
         /// Its result code, an `HRESULT`, if it has one.
         code: Option<i32>,
     },
+    /// The device instance has been powered on.
+    #[error("device instance {0} is powered on already: remove it first")]
+    PoweredOn(Uuid),
+    /// The host may not have more devices ([`HostOptions::devices`](crate::HostOptions::devices)).
+    #[error("the device host may have {limit} devices: remove one first, or use another host")]
+    TooManyDevices {
+        /// How many it may have.
+        limit: usize,
+    },
+    /// Too many clients wait for their turn.
+    #[error("{waiting} clients wait to be let in, which is as many as may")]
+    TooManyClients {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The device instance does not get its clients handed over ([`Listen::Handed`](crate::Listen::Handed)).
+    #[error(
+        "device instance {0} takes no clients that are handed over: it was not powered on for that"
+    )]
+    NotHanded(Uuid),
+    /// A function brings others and is served on no socket that theirs could lie beside.
+    #[error("device {0} gets its clients handed over, so there is no place for what it brings")]
+    NoPlaceFor(DeviceId),
     /// There is no such compute system.
     #[error("there is no compute system at {}: {_1}; it must be a directory that exists", .0.display())]
     NoSuchSystem(PathBuf, String),

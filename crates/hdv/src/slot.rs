@@ -76,6 +76,11 @@ pub(crate) struct Slot {
     mmio: Mmio,
     /// A client has agreed on a version and has not left.
     has_client: AtomicBool,
+    /// That client's first use has come: processors that run are this device's business. Changed only with `function`
+    /// locked.
+    in_use: AtomicBool,
+    /// With what the last `start` failed, if it did.
+    start_failure: Mutex<Option<DeviceError>>,
     /// Changed only with `function` locked; read without, since a call into the device may take long.
     state: AtomicU8,
     function: Mutex<Option<Box<dyn Function>>>,
@@ -118,6 +123,8 @@ impl Slot {
             interrupts,
             mmio,
             has_client: AtomicBool::new(false),
+            in_use: AtomicBool::new(false),
+            start_failure: Mutex::default(),
             state: AtomicU8::new(DeviceState::PoweredOff as u8),
             function: Mutex::new(Some(function)),
         })
@@ -269,21 +276,53 @@ impl Slot {
         result
     }
 
-    /// Virtual processors are about to run. No error for one that is gone, or whose memory is lost: its guest
-    /// has a stub.
+    /// A client uses it for the first time: as far as it can be told, virtual processors are about to run. No error
+    /// for one that is gone, or whose memory is lost: its guest has a stub.
     pub(crate) fn start(&self) -> Result<(), DeviceError> {
         let mut function = self.lock();
+        self.in_use.store(true, Ordering::SeqCst);
+        self.start_locked(&mut function)
+    }
+
+    /// Virtual processors are about to run again; as [`Slot::start`], but for what no client has used yet, which
+    /// starts when one does.
+    pub(crate) fn resume(&self) -> Result<(), DeviceError> {
+        let mut function = self.lock();
+        if !self.in_use.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.start_locked(&mut function)
+    }
+
+    fn start_locked(&self, function: &mut Option<Box<dyn Function>>) -> Result<(), DeviceError> {
         if self.state() != DeviceState::Stopped || self.memory.is_lost() {
             return Ok(());
         }
-        match self.call(&mut function, "start", Function::start) {
+        let started = self.call(function, "start", Function::start);
+        let (result, failure) = match started {
             Some(Ok(())) => {
                 self.set_state(DeviceState::Started);
-                Ok(())
+                (Ok(()), None)
             }
-            Some(Err(error)) => Err(error),
-            None => Ok(()),
-        }
+            Some(Err(error)) => (Err(error.clone()), Some(error)),
+            None => (
+                Ok(()),
+                Some(DeviceError::new("the device panicked in start")),
+            ),
+        };
+        *self
+            .start_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = failure;
+        result
+    }
+
+    /// With what the last `start` failed, if it did; never waits for a call.
+    pub(crate) fn start_failure(&self) -> Option<DeviceError> {
+        self.start_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Virtual processors are about to stop.
@@ -311,6 +350,7 @@ impl Slot {
     pub(crate) fn client_left(&self) {
         let mut function = self.lock();
         self.stop_locked(&mut function);
+        self.in_use.store(false, Ordering::SeqCst);
         self.has_client.store(false, Ordering::SeqCst);
         self.memory.clear();
         self.mmio.client_left();

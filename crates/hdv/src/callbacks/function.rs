@@ -121,7 +121,7 @@ impl CallbackFunction {
             tracing::error!(
                 device = format_args!("{vendor:04x}:{device:04x}"),
                 "Start failed after a reset: {error}; the guest reads all ones until the device is \
-                 started again, for the next client"
+                 started again, after a pause or for the next client"
             );
             return;
         }
@@ -238,8 +238,11 @@ impl Function for CallbackFunction {
     fn start(&mut self) -> Result<(), DeviceError> {
         self.device.callbacks.start()?;
         self.started = true;
-        self.refused = false;
         self.learn();
+        if std::mem::take(&mut self.refused) {
+            // The reset after which it refused has cleared its table, and the client need not have left since.
+            self.program(true);
+        }
         Ok(())
     }
 

@@ -96,8 +96,7 @@ struct Acceptor {
 impl Acceptor {
     /// Waits for something to do and does it; false at the end.
     fn turn(&mut self) -> bool {
-        self.pending
-            .retain(|pending| pending.endpoint.listener().is_some());
+        self.pending.retain(|pending| pending.endpoint.is_open());
         let ready = self.wait();
         // In this order: a stop between the two is seen the next time, since it has woken us again.
         self.shared.wake.clear();
@@ -115,6 +114,14 @@ impl Acceptor {
                 (true, false) | (false, true) => self.advance(pending),
             };
             self.pending.extend(kept);
+        }
+        for (id, client) in self.shared.handed.take() {
+            let endpoint = self.shared.endpoints().get(id).cloned();
+            if let Some(endpoint) = endpoint
+                && endpoint.takes_handed()
+            {
+                self.admit(&endpoint, client);
+            }
         }
         for id in self.shared.listeners.ready() {
             let endpoint = self.shared.endpoints().get(id).cloned();
@@ -182,37 +189,45 @@ impl Acceptor {
                     return;
                 }
             };
-            let socket = match self.duplicate(&stream) {
-                Ok(socket) => socket,
-                Err(error) => {
-                    self.trouble("accepting a client", &error);
-                    return;
-                }
-            };
-            let options = SessionOptions::default()
-                .with_poll(self.shared.options.poll)
-                .with_twin_socket(true);
-            let handshake = match Handshake::new(stream, options) {
-                Ok(handshake) => handshake,
-                Err(error) => {
-                    tracing::warn!(device = endpoint.slot().name(), "a new client: {error}");
-                    continue;
-                }
-            };
-            let pending = Pending {
-                endpoint: Arc::clone(endpoint),
-                handshake,
-                socket,
-                asked: false,
-            };
-            if let Some(pending) = self.advance(pending) {
-                self.pending.push_back(pending);
-                let limit = MAX_HANDSHAKES.max(self.shared.endpoints().count());
-                if self.pending.len() > limit {
-                    self.make_room();
-                }
+            if !self.admit(endpoint, stream) {
+                return;
             }
         }
+    }
+
+    /// Takes in a connection that has said nothing yet; false if there is no descriptor for it.
+    fn admit(&mut self, endpoint: &Arc<Endpoint>, stream: UnixStream) -> bool {
+        let socket = match self.duplicate(&stream) {
+            Ok(socket) => socket,
+            Err(error) => {
+                self.trouble("accepting a client", &error);
+                return false;
+            }
+        };
+        let options = SessionOptions::default()
+            .with_poll(self.shared.options.poll)
+            .with_twin_socket(true);
+        let handshake = match Handshake::new(stream, options) {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                tracing::warn!(device = endpoint.slot().name(), "a new client: {error}");
+                return true;
+            }
+        };
+        let pending = Pending {
+            endpoint: Arc::clone(endpoint),
+            handshake,
+            socket,
+            asked: false,
+        };
+        if let Some(pending) = self.advance(pending) {
+            self.pending.push_back(pending);
+            let limit = MAX_HANDSHAKES.max(self.shared.endpoints().count());
+            if self.pending.len() > limit {
+                self.make_room();
+            }
+        }
+        true
     }
 
     /// Closes a connection of the device that has most, so that no device's clients are in those of another's way:

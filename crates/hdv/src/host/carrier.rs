@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use hdv_control::SocketClaim;
 
-use super::endpoint::{Brought, Endpoint};
+use super::endpoint::{Brought, Endpoint, Source};
 use super::{Shared, descriptors};
 use crate::brought::{BroughtSlot, into_slots};
 use crate::calls::HostToken;
@@ -59,7 +59,8 @@ impl HostCarrier {
                 identity: one.identity,
             };
             let (id, slot) = (host.next_id(), Arc::clone(&one.slot));
-            let endpoint = Endpoint::new(id, None, Some(brought), slot, listener, claim);
+            let source = Source::Socket(Arc::new(listener), claim);
+            let endpoint = Endpoint::new(id, None, Some(brought), slot, source);
             endpoints.push(Arc::new(endpoint));
         }
         host.endpoints().add_brought(self.by, &endpoints)?;
@@ -88,11 +89,12 @@ impl FunctionCarrier for HostCarrier {
             (None, _) => return Err(HostError::Closed),
         };
         let slots = slots?;
+        for one in &slots {
+            host.limit_doorbells(&one.slot);
+        }
         descriptors::check_room(slots.len())?;
-        let sockets: Vec<_> = slots
-            .iter()
-            .map(|one| socket_of(bringing.path(), one.vf))
-            .collect();
+        let beside = bringing.path().ok_or(HostError::NoPlaceFor(self.by))?;
+        let sockets: Vec<_> = slots.iter().map(|one| socket_of(beside, one.vf)).collect();
         // Before there is a socket, so that none is left behind whenever this process is killed.
         let noted = host.notes.note(&sockets)?;
         self.serve(&host, &slots, &sockets)
@@ -105,7 +107,7 @@ impl FunctionCarrier for HostCarrier {
         if let Some(host) = self.host.upgrade() {
             let ids = ours.clone().map(DeviceInstance::id);
             let endpoints = host.endpoints().take_brought(self.by, ids);
-            host.close_sockets(&endpoints);
+            host.close_sources(&endpoints);
         }
         // Also what was taken out by somebody else, who may not be through.
         for instance in ours {

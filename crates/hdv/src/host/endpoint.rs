@@ -1,4 +1,4 @@
-//! One device of a host: its listening socket, its slot, and whether a client has it.
+//! One device of a host: where its clients come from, its slot, and whether a client has it.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -67,15 +67,23 @@ pub(super) struct Brought {
     pub(super) identity: Identity,
 }
 
+/// Where the clients of a device come from.
+pub(super) enum Source {
+    Socket(Arc<UnixListener>, SocketClaim),
+    /// They are handed over.
+    Handed,
+}
+
 /// See the module's documentation.
 pub(super) struct Endpoint {
     id: DeviceId,
     ids: Option<DeviceIds>,
     brought: Option<Brought>,
     slot: Arc<Slot>,
-    path: Arc<Path>,
+    /// Of its socket, if it has one.
+    path: Option<Arc<Path>>,
     /// `None` once the device was removed.
-    listener: Mutex<Option<(Arc<UnixListener>, SocketClaim)>>,
+    source: Mutex<Option<Source>>,
     occupancy: Mutex<Occupancy>,
 }
 
@@ -85,18 +93,22 @@ impl Endpoint {
         ids: Option<DeviceIds>,
         brought: Option<Brought>,
         slot: Arc<Slot>,
-        listener: UnixListener,
-        claim: SocketClaim,
+        source: Source,
     ) -> Self {
-        let path: Arc<Path> = claim.path().into();
-        slot.served_on(Arc::clone(&path));
+        let path: Option<Arc<Path>> = match &source {
+            Source::Socket(_, claim) => Some(claim.path().into()),
+            Source::Handed => None,
+        };
+        if let Some(path) = &path {
+            slot.served_on(Arc::clone(path));
+        }
         Self {
             id,
             ids,
             brought,
             slot,
             path,
-            listener: Mutex::new(Some((Arc::new(listener), claim))),
+            source: Mutex::new(Some(source)),
             occupancy: Mutex::new(Occupancy::Free),
         }
     }
@@ -124,8 +136,9 @@ impl Endpoint {
         &self.slot
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Of its socket, if it has one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// What its creator holds of it.
@@ -138,15 +151,33 @@ impl Endpoint {
         }
     }
 
-    /// The listening socket, until the device is removed.
-    pub(super) fn listener(&self) -> Option<Arc<UnixListener>> {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner);
-        listener.as_ref().map(|(socket, _)| Arc::clone(socket))
+    fn source(&self) -> MutexGuard<'_, Option<Source>> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stops listening and removes the socket's file.
-    pub(super) fn close_socket(&self) {
-        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// The listening socket, if it has one, until the device is removed.
+    pub(super) fn listener(&self) -> Option<Arc<UnixListener>> {
+        match &*self.source() {
+            Some(Source::Socket(socket, _)) => Some(Arc::clone(socket)),
+            Some(Source::Handed) | None => None,
+        }
+    }
+
+    /// Whether clients that are handed over are let in.
+    pub(super) fn takes_handed(&self) -> bool {
+        matches!(&*self.source(), Some(Source::Handed))
+    }
+
+    /// Whether clients are let in at all.
+    pub(super) fn is_open(&self) -> bool {
+        self.source().is_some()
+    }
+
+    /// Lets no more clients in, and removes the socket's file.
+    pub(super) fn close_source(&self) {
+        // Dropped without the lock.
+        let source = self.source().take();
+        drop(source);
     }
 
     pub(super) fn occupancy(&self) -> MutexGuard<'_, Occupancy> {

@@ -7,8 +7,10 @@ use std::sync::{Arc, Weak};
 use uuid::Uuid;
 
 use super::Shared;
+use crate::calls;
 use crate::device::DeviceError;
 use crate::error::HostError;
+use crate::instance::DeviceInstance;
 use crate::slot::DeviceState;
 use crate::system::Place;
 
@@ -28,76 +30,114 @@ impl HostHandle {
         }
     }
 
+    /// The host, as long as it is not closed.
+    fn shared(&self) -> Result<Arc<Shared>, HostError> {
+        self.shared.upgrade().ok_or(HostError::Closed)
+    }
+
+    /// The host, for what waits for calls into its devices.
+    fn outside(&self) -> Result<Arc<Shared>, HostError> {
+        let shared = self.shared()?;
+        if calls::inside(shared.token) {
+            return Err(HostError::InsideCall);
+        }
+        Ok(shared)
+    }
+
+    fn instance(shared: &Shared, instance_id: Uuid) -> Result<DeviceInstance, HostError> {
+        shared.instances().known_instance(instance_id)
+    }
+
     /// Powers a device instance that was announced on (`Initialize`, `SetConfiguration`, `GetDetails`), and lets
-    /// clients in from then on.
+    /// clients in from then on. Also while it is still being announced.
     ///
     /// # Errors
     /// The device's own error, unchanged, or a socket that cannot be had; the device is torn down then.
-    /// [`HostError::NoSuchInstance`].
+    /// [`HostError::PoweredOn`], which changes nothing; [`HostError::NoSuchInstance`], also when it is removed meanwhile;
+    /// [`HostError::InsideCall`].
     pub fn power_on(&self, instance_id: Uuid, place: &Place) -> Result<(), HostError> {
-        let _ = (instance_id, place);
-        todo!()
+        let shared = self.outside()?;
+        let instance = shared.instances().begin_power_on(instance_id)?;
+        match shared.power_on(&instance, place) {
+            Err(HostError::NoSuchDevice(_)) => Err(HostError::NoSuchInstance(instance_id)),
+            done => done,
+        }
     }
 
     /// Virtual processors are about to run again. Nothing happens to a device that is started, or that no client has
     /// used yet: its `Start` comes with the client's first use.
     ///
     /// # Errors
-    /// The device's own; [`HostError::NoSuchInstance`].
+    /// The device's own; [`HostError::NoSuchInstance`]; [`HostError::InsideCall`].
     pub fn start(&self, instance_id: Uuid) -> Result<(), HostError> {
-        let _ = instance_id;
-        todo!()
+        let shared = self.outside()?;
+        Ok(Self::instance(&shared, instance_id)?.slot.resume()?)
     }
 
-    /// Virtual processors have stopped: the device's state stays. Nothing happens to one that is not started.
+    /// Virtual processors have stopped: the device's state stays. Nothing happens to one that is not started. A client that
+    /// comes, or uses the device for the first time, meanwhile starts it.
     ///
     /// # Errors
-    /// [`HostError::NoSuchInstance`].
+    /// [`HostError::NoSuchInstance`]; [`HostError::InsideCall`].
     pub fn stop(&self, instance_id: Uuid) -> Result<(), HostError> {
-        let _ = instance_id;
-        todo!()
+        let shared = self.outside()?;
+        Self::instance(&shared, instance_id)?.slot.stop();
+        Ok(())
     }
 
-    /// Stops a device instance and tears it down. A client that it has keeps a stub.
+    /// Stops a device instance and tears it down, also while its program removes it: that is then done too, or this fails.
+    /// A client that it has keeps a stub.
     ///
     /// # Errors
     /// [`HostError::NoSuchInstance`]; [`HostError::InsideCall`].
     pub fn remove(&self, instance_id: Uuid) -> Result<(), HostError> {
-        let _ = instance_id;
-        todo!()
+        let shared = self.outside()?;
+        let instance = shared.instances().take_known(instance_id)?;
+        shared.discard(&instance);
+        Ok(())
     }
 
-    /// Gives a client to a device instance that was powered on with [`Listen::Handed`](crate::Listen::Handed).
+    /// Gives a client to a device instance that was powered on with [`Listen::Handed`](crate::Listen::Handed). It gets the
+    /// device as one that connected to a socket does: when it has sent its VERSION, if nobody else has the device.
     ///
     /// # Errors
-    /// [`HostError::NoSuchInstance`]; too many connections wait.
+    /// [`HostError::NoSuchInstance`]; [`HostError::NotHanded`]; [`HostError::TooManyClients`].
     pub fn connect(&self, instance_id: Uuid, client: UnixStream) -> Result<(), HostError> {
-        let _ = (instance_id, client);
-        todo!()
+        let shared = self.shared()?;
+        let id = Self::instance(&shared, instance_id)?.id;
+        let endpoint = shared.endpoints().get(id).cloned();
+        if !endpoint.is_some_and(|endpoint| endpoint.takes_handed()) {
+            return Err(HostError::NotHanded(instance_id));
+        }
+        shared.handed.give(id, client)?;
+        shared.wake.wake();
+        Ok(())
     }
 
-    /// Why the last `Start` that a client's first use brought failed, if it did.
+    /// With what the last `Start` failed, if it did: that of a client's first use, or [`HostHandle::start`]'s. Never waits.
     ///
     /// # Errors
     /// [`HostError::NoSuchInstance`].
     pub fn start_failure(&self, instance_id: Uuid) -> Result<Option<DeviceError>, HostError> {
-        let _ = instance_id;
-        todo!()
+        let shared = self.shared()?;
+        Ok(Self::instance(&shared, instance_id)?.slot.start_failure())
     }
 
-    /// Where a device instance is in its life.
+    /// Where a device instance is in its life. Never waits.
     ///
     /// # Errors
     /// [`HostError::NoSuchInstance`].
     pub fn state(&self, instance_id: Uuid) -> Result<DeviceState, HostError> {
-        let _ = instance_id;
-        todo!()
+        let shared = self.shared()?;
+        Ok(Self::instance(&shared, instance_id)?.slot.state())
     }
 
     /// Whether this thread is inside a call into a device of the host.
     #[must_use]
     pub fn inside_call(&self) -> bool {
-        todo!()
+        self.shared
+            .upgrade()
+            .is_some_and(|shared| calls::inside(shared.token))
     }
 
     /// Whether both are of the same host.

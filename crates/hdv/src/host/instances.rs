@@ -1,15 +1,13 @@
-//! Device instances of a host: created, announced to the host's system, forgotten. How a device is
-//! served is not here.
+//! The device instances of a host and how far each has come; who drives them on is in `announcing`, `handle` and
+//! `removal`.
 
 use std::sync::Arc;
 
-use super::carrier::HostCarrier;
-use super::{DeviceHost, HostHandle};
+use uuid::Uuid;
+
 use crate::error::{DeviceId, HostError};
-use crate::function::Function;
 use crate::instance::DeviceInstance;
-use crate::slot::Slot;
-use crate::system::{DeviceIds, Listen, Place, System};
+use crate::system::System;
 
 /// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,29 +15,87 @@ enum Progress {
     Created,
     /// Announced before there was a system.
     Waiting,
-    /// Announced to the system.
+    /// The system is being told of it.
+    Announcing,
+    /// The system knows of it.
     Announced,
+    /// Its program removes it, and the system is being told.
+    Withdrawing,
+}
+
+impl Progress {
+    /// Whether the system may speak of it.
+    fn known(self) -> bool {
+        match self {
+            Self::Created | Self::Waiting => false,
+            Self::Announcing | Self::Announced | Self::Withdrawing => true,
+        }
+    }
 }
 
 struct Entry {
     instance: DeviceInstance,
     progress: Progress,
+    /// Somebody powers it on, or has.
+    powered_on: bool,
 }
 
-/// Device instances and the system they are for.
+/// The system that they are for.
+#[derive(Default)]
+enum Attachment {
+    #[default]
+    None,
+    /// It is being asked.
+    Attaching,
+    To(Arc<dyn System>),
+}
+
+/// What is left to do about an instance that its program removes.
+pub(super) enum Removal {
+    /// It is none of these: not an instance, or somebody removes it already.
+    None,
+    /// It has been taken out.
+    Taken(DeviceInstance),
+    /// The system is to be told first.
+    Withdraw(DeviceInstance, Arc<dyn System>),
+}
+
+/// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Instances {
-    system: Option<Arc<dyn System>>,
+    attachment: Attachment,
     entries: Vec<Entry>,
+    /// Those that their program removed while the system was being told of them.
+    unwanted: Vec<DeviceId>,
     /// The host is shut down: nothing new comes.
     closed: bool,
 }
 
 impl Instances {
+    fn position(&self, id: DeviceId) -> Option<usize> {
+        self.entries
+            .iter()
+            .position(|entry| entry.instance.id == id)
+    }
+
     fn entry(&mut self, id: DeviceId) -> Option<&mut Entry> {
+        let index = self.position(id)?;
+        self.entries.get_mut(index)
+    }
+
+    /// One that the system may speak of.
+    fn known(&mut self, instance_id: Uuid) -> Result<&mut Entry, HostError> {
+        if self.closed {
+            return Err(HostError::Closed);
+        }
+        let is = |entry: &Entry| {
+            let ids = entry.instance.ids;
+            entry.progress.known() && ids.is_some_and(|ids| ids.instance_id == instance_id)
+        };
         self.entries
             .iter_mut()
-            .find(|entry| entry.instance.id == id)
+            .find(|entry| is(entry))
+            .ok_or(HostError::NoSuchInstance(instance_id))
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = DeviceId> {
@@ -50,142 +106,175 @@ impl Instances {
         Some(self.entry(id)?.instance.clone())
     }
 
+    /// # Errors
+    /// [`HostError::Closed`], [`HostError::InstanceExists`].
+    pub(super) fn add(&mut self, instance: &DeviceInstance) -> Result<(), HostError> {
+        if self.closed {
+            return Err(HostError::Closed);
+        }
+        let wanted = instance.ids.map(|ids| ids.instance_id);
+        let ids = |entry: &Entry| entry.instance.ids.map(|ids| ids.instance_id);
+        if let Some(id) = wanted
+            && self.entries.iter().any(|entry| ids(entry) == wanted)
+        {
+            return Err(HostError::InstanceExists(id));
+        }
+        self.entries.push(Entry {
+            instance: instance.clone(),
+            progress: Progress::Created,
+            powered_on: false,
+        });
+        Ok(())
+    }
+
+    /// Nobody else attaches from now on.
+    ///
+    /// # Errors
+    /// [`HostError::Closed`], [`HostError::AlreadyAttached`].
+    pub(super) fn begin_attaching(&mut self) -> Result<(), HostError> {
+        if self.closed {
+            return Err(HostError::Closed);
+        }
+        let Attachment::None = self.attachment else {
+            return Err(HostError::AlreadyAttached);
+        };
+        self.attachment = Attachment::Attaching;
+        Ok(())
+    }
+
+    /// The system has answered: it, unless it does not want the host. The instances that have waited for it.
+    ///
+    /// # Errors
+    /// [`HostError::Closed`]: meanwhile, so that the system must be told.
+    pub(super) fn attached(
+        &mut self,
+        system: Option<&Arc<dyn System>>,
+    ) -> Result<Vec<DeviceId>, HostError> {
+        if self.closed {
+            return Err(HostError::Closed);
+        }
+        let Some(system) = system else {
+            self.attachment = Attachment::None;
+            return Ok(Vec::new());
+        };
+        self.attachment = Attachment::To(Arc::clone(system));
+        let waiting = |entry: &&Entry| entry.progress == Progress::Waiting;
+        let waiting = self.entries.iter().filter(waiting);
+        Ok(waiting.map(|entry| entry.instance.id).collect())
+    }
+
+    /// The instance, and the system that is to be told of it; `None` if there is nothing to do now.
+    ///
+    /// # Errors
+    /// [`HostError::NoSuchDevice`].
+    pub(super) fn begin_announcing(
+        &mut self,
+        id: DeviceId,
+    ) -> Result<Option<(Arc<dyn System>, DeviceInstance)>, HostError> {
+        let system = match &self.attachment {
+            Attachment::To(system) => Some(Arc::clone(system)),
+            Attachment::None | Attachment::Attaching => None,
+        };
+        let entry = self.entry(id).ok_or(HostError::NoSuchDevice(id))?;
+        if entry.progress.known() {
+            return Ok(None);
+        }
+        let Some(system) = system else {
+            entry.progress = Progress::Waiting;
+            return Ok(None);
+        };
+        entry.progress = Progress::Announcing;
+        Ok(Some((system, entry.instance.clone())))
+    }
+
+    /// The system knows of it now. Whether its program has removed it meanwhile, which the system has to be told.
+    pub(super) fn announced(&mut self, id: DeviceId) -> bool {
+        if let Some(entry) = self.entry(id) {
+            entry.progress = Progress::Announced;
+        }
+        let unwanted = self.unwanted.iter().position(|other| *other == id);
+        unwanted
+            .map(|index| self.unwanted.swap_remove(index))
+            .is_some()
+    }
+
+    /// The one instance of that id that the system may speak of.
+    ///
+    /// # Errors
+    /// [`HostError::Closed`], [`HostError::NoSuchInstance`].
+    pub(super) fn known_instance(
+        &mut self,
+        instance_id: Uuid,
+    ) -> Result<DeviceInstance, HostError> {
+        Ok(self.known(instance_id)?.instance.clone())
+    }
+
+    /// Whether it is the caller's to power on an instance.
+    pub(super) fn claim_power_on(&mut self, id: DeviceId) -> bool {
+        self.entry(id)
+            .is_some_and(|entry| !std::mem::replace(&mut entry.powered_on, true))
+    }
+
+    /// [`Instances::known_instance`], for whoever powers it on.
+    ///
+    /// # Errors
+    /// As there; [`HostError::PoweredOn`].
+    pub(super) fn begin_power_on(
+        &mut self,
+        instance_id: Uuid,
+    ) -> Result<DeviceInstance, HostError> {
+        let entry = self.known(instance_id)?;
+        if std::mem::replace(&mut entry.powered_on, true) {
+            return Err(HostError::PoweredOn(instance_id));
+        }
+        Ok(entry.instance.clone())
+    }
+
+    /// Its program removes an instance.
+    pub(super) fn begin_removal(&mut self, id: DeviceId) -> Removal {
+        let Some(entry) = self.entry(id) else {
+            return Removal::None;
+        };
+        match entry.progress {
+            Progress::Withdrawing => return Removal::None,
+            Progress::Created | Progress::Waiting => {}
+            // Who tells the system of it tells this too, so that the system hears both in order.
+            Progress::Announcing => self.unwanted.push(id),
+            Progress::Announced => {
+                entry.progress = Progress::Withdrawing;
+                let instance = entry.instance.clone();
+                if let Attachment::To(system) = &self.attachment {
+                    return Removal::Withdraw(instance, Arc::clone(system));
+                }
+            }
+        }
+        self.take(id).map_or(Removal::None, Removal::Taken)
+    }
+
     /// Takes an instance out, so that nobody else does.
     pub(super) fn take(&mut self, id: DeviceId) -> Option<DeviceInstance> {
-        let index = self
-            .entries
-            .iter()
-            .position(|entry| entry.instance.id == id)?;
+        let index = self.position(id)?;
         Some(self.entries.remove(index).instance)
     }
 
-    /// Takes all instances out and lets none in any more.
-    pub(super) fn close(&mut self) -> Vec<DeviceInstance> {
+    /// Takes an instance out that the system removes.
+    ///
+    /// # Errors
+    /// [`HostError::Closed`], [`HostError::NoSuchInstance`].
+    pub(super) fn take_known(&mut self, instance_id: Uuid) -> Result<DeviceInstance, HostError> {
+        let id = self.known(instance_id)?.instance.id;
+        self.take(id).ok_or(HostError::NoSuchInstance(instance_id))
+    }
+
+    /// Takes all instances out and lets none in any more; gives back the system too, once.
+    pub(super) fn close(&mut self) -> (Vec<DeviceInstance>, Option<Arc<dyn System>>) {
         self.closed = true;
-        self.system = None;
-        self.entries.drain(..).map(|entry| entry.instance).collect()
-    }
-}
-
-impl DeviceHost {
-    /// Attaches the host to a system, which every device instance announced before gets into now.
-    ///
-    /// # Errors
-    /// [`HostError::AlreadyAttached`], or the first error of a device that was waiting; that one
-    /// is torn down, the host is attached all the same.
-    pub fn attach(&self, system: Arc<dyn System>) -> Result<(), HostError> {
-        let waiting: Vec<DeviceId> = {
-            let mut instances = self.shared.instances();
-            if instances.closed {
-                return Err(HostError::Closed);
-            }
-            if instances.system.is_some() {
-                return Err(HostError::AlreadyAttached);
-            }
-            instances.system = Some(system);
-            instances
-                .entries
-                .iter()
-                .filter(|entry| entry.progress == Progress::Waiting)
-                .map(|entry| entry.instance.id)
-                .collect()
+        let system = match std::mem::take(&mut self.attachment) {
+            Attachment::To(system) => Some(system),
+            // Who attaches sees that it is closed.
+            Attachment::None | Attachment::Attaching => None,
         };
-        // All of them, also after the first error.
-        let results: Vec<_> = waiting.into_iter().map(|id| self.announce(id)).collect();
-        results.into_iter().collect()
-    }
-
-    /// Creates a device instance. Nothing of it is called before it is announced.
-    ///
-    /// # Errors
-    /// [`HostError::InstanceExists`], [`HostError::Closed`], or a function that panicked; the
-    /// function is torn down then.
-    pub fn create_device(
-        &self,
-        ids: DeviceIds,
-        function: Box<dyn Function>,
-    ) -> Result<DeviceInstance, HostError> {
-        let name = ids.instance_id.to_string();
-        // Dropping the slot on the way out tears the device down, outside the lock.
-        let id = self.shared.next_id();
-        let carrier = Arc::new(HostCarrier::new(&self.shared, id));
-        let slot = Slot::new(&name, self.shared.token, function, Some(carrier))?;
-        let instance = DeviceInstance {
-            id,
-            ids: Some(ids),
-            brought_by: None,
-            slot: Arc::new(slot),
-        };
-        let mut instances = self.shared.instances();
-        if instances.closed {
-            return Err(HostError::Closed);
-        }
-        let taken = instances.entries.iter().any(|other| {
-            other
-                .instance
-                .ids
-                .is_some_and(|other| other.instance_id == ids.instance_id)
-        });
-        if taken {
-            return Err(HostError::InstanceExists(ids.instance_id));
-        }
-        instances.entries.push(Entry {
-            instance: instance.clone(),
-            progress: Progress::Created,
-        });
-        Ok(instance)
-    }
-
-    /// Tells the system of a device instance: on a directory of sockets it is powered on and served. On
-    /// a host that is not attached yet this happens when it is. Once announced, nothing more happens.
-    ///
-    /// # Errors
-    /// The device's own error, unchanged, or a place that cannot be had; the device is torn down then.
-    /// There is no such device, or it was removed meanwhile.
-    pub fn announce(&self, id: DeviceId) -> Result<(), HostError> {
-        let (system, instance) = {
-            let mut instances = self.shared.instances();
-            let system = instances.system.clone();
-            let entry = instances.entry(id).ok_or(HostError::NoSuchDevice(id))?;
-            match (entry.progress, system) {
-                (Progress::Announced, _) => return Ok(()),
-                (_, None) => {
-                    entry.progress = Progress::Waiting;
-                    return Ok(());
-                }
-                (_, Some(system)) => {
-                    entry.progress = Progress::Announced;
-                    (system, entry.instance.clone())
-                }
-            }
-        };
-        let served = instance.ids.map_or(Ok(()), |ids| {
-            let handle = HostHandle::of(&self.shared);
-            let Some(Place {
-                listen,
-                configuration,
-            }) = system.announced(&handle, &ids)?
-            else {
-                return Ok(());
-            };
-            let Listen::Socket(socket) = listen else {
-                todo!()
-            };
-            let slot = Arc::clone(&instance.slot);
-            self.serve_slot(&socket, id, Some(ids), slot, &configuration)
-        });
-        if served.is_err() {
-            self.shared.instances().take(id);
-            instance.slot.remove();
-            return served;
-        }
-        // Whoever removed it meanwhile did not find it among those that are served.
-        if self.shared.instances().entry(id).is_none() {
-            self.stop_serving(id);
-            // Whoever did may be about to tear it down: not after its creator was told of the failure.
-            instance.slot.remove();
-            return Err(HostError::NoSuchDevice(id));
-        }
-        Ok(())
+        let instances = self.entries.drain(..).map(|entry| entry.instance);
+        (instances.collect(), system)
     }
 }

@@ -4,16 +4,19 @@
 //! sockets, VERSION) and `session` (one connected client).
 
 mod acceptor;
+mod announcing;
 mod carrier;
 mod control;
 mod descriptors;
 mod endpoint;
 mod endpoints;
 mod extensions;
+mod handed;
 mod handle;
 mod instances;
 mod listeners;
 mod options;
+mod removal;
 mod session;
 mod status;
 
@@ -30,16 +33,18 @@ use crate::device::PciDevice;
 use crate::error::{DeviceId, HostError};
 use crate::function::Function;
 use crate::instance::DeviceInstance;
+use crate::mmio::Allowance;
 use crate::pci_function::PciFunction;
 use crate::slot::Slot;
-use crate::system::DeviceIds;
+use crate::system::{DeviceIds, Listen};
 
 use acceptor::Wake;
 use carrier::HostCarrier;
 use control::Notes;
-use endpoint::Endpoint;
+use endpoint::{Endpoint, Source};
 use endpoints::Endpoints;
 use extensions::Extensions;
+use handed::Handed;
 pub use handle::HostHandle;
 use instances::Instances;
 use listeners::Listeners;
@@ -54,6 +59,10 @@ struct Shared {
     /// Of the endpoints.
     listeners: Arc<Listeners>,
     instances: Mutex<Instances>,
+    /// Clients that the system has handed over and that the accepting thread has not seen yet.
+    handed: Handed,
+    /// For its devices' doorbells, if they are limited.
+    allowance: Option<Arc<Allowance>>,
     notes: Notes,
     wake: Wake,
     next_id: AtomicU64,
@@ -76,15 +85,83 @@ impl Shared {
         DeviceId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// # Errors
+    /// [`HostError::TooManyDevices`].
+    fn check_devices(&self, instances: &Instances) -> Result<(), HostError> {
+        match self.options.devices {
+            Some(limit) if self.ids_with(instances).len() >= limit => {
+                Err(HostError::TooManyDevices { limit })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn limit_doorbells(&self, slot: &Slot) {
+        if let Some(allowance) = &self.allowance {
+            slot.mmio().limit_doorbells(allowance);
+        }
+    }
+
+    fn ids_with(&self, instances: &Instances) -> Vec<DeviceId> {
+        let mut ids: Vec<DeviceId> = instances.ids().collect();
+        ids.extend(self.endpoints().ids());
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Powers on what is in a slot and lets clients in.
+    fn serve_slot(
+        &self,
+        listen: &Listen,
+        id: DeviceId,
+        ids: Option<DeviceIds>,
+        slot: Arc<Slot>,
+        configuration: &[String],
+    ) -> Result<(), HostError> {
+        let source = match listen {
+            Listen::Socket(socket) => {
+                let (listener, claim) = SocketClaim::bind(socket)?;
+                listener
+                    .set_nonblocking(true)
+                    .map_err(|e| HostError::system("making the socket non-blocking", e))?;
+                Source::Socket(Arc::new(listener), claim)
+            }
+            Listen::Handed => Source::Handed,
+        };
+        slot.power_on(configuration)?;
+        let noted = match &source {
+            Source::Socket(_, claim) => self.notes.note(&[claim.path()])?,
+            Source::Handed => Vec::new(),
+        };
+        let endpoint = Arc::new(Endpoint::new(id, ids, None, slot, source));
+        let added = self.endpoints().add(&endpoint);
+        if added.is_err() {
+            drop(endpoint);
+            self.notes.forget(&noted);
+        }
+        added
+    }
+
+    /// Tears down a device that is served; false if it is not.
+    fn stop_serving(&self, id: DeviceId) -> bool {
+        let endpoints = self.endpoints().take(id);
+        self.retire(&endpoints);
+        !endpoints.is_empty()
+    }
+
     /// Lets no client in any more.
-    fn close_sockets(&self, endpoints: &[Arc<Endpoint>]) {
+    fn close_sources(&self, endpoints: &[Arc<Endpoint>]) {
         if endpoints.is_empty() {
             return;
         }
         for endpoint in endpoints {
-            endpoint.close_socket();
+            endpoint.close_source();
         }
-        let paths: Vec<_> = endpoints.iter().map(|endpoint| endpoint.path()).collect();
+        let paths: Vec<_> = endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.path())
+            .collect();
         self.notes.forget(&paths);
         // Connections that have not agreed on a version go too.
         self.wake.wake();
@@ -92,7 +169,7 @@ impl Shared {
 
     /// Tears down what was served, in this order.
     fn retire(&self, endpoints: &[Arc<Endpoint>]) {
-        self.close_sockets(endpoints);
+        self.close_sources(endpoints);
         for endpoint in endpoints {
             endpoint.slot().remove();
         }
@@ -124,12 +201,17 @@ impl DeviceHost {
             Listeners::new().map_err(|e| HostError::system("creating an epoll descriptor", e))?;
         let listeners = Arc::new(listeners);
         let control = options.control;
+        let allowance = options
+            .doorbells
+            .map(|limit| Arc::new(Allowance::new(limit)));
         let shared = Arc::new(Shared {
             options,
             token: HostToken::new(),
             endpoints: Mutex::new(Endpoints::new(Arc::clone(&listeners))),
             listeners,
             instances: Mutex::default(),
+            handed: Handed::default(),
+            allowance,
             notes: Notes::default(),
             wake,
             next_id: AtomicU64::new(1),
@@ -193,59 +275,12 @@ impl DeviceHost {
         let carrier = Arc::new(HostCarrier::new(&self.shared, id));
         // Dropping the slot on the way out tears the device down.
         let slot = Slot::new(name, self.shared.token, function, Some(carrier))?;
-        self.serve_slot(socket.as_ref(), id, None, Arc::new(slot), &[])?;
+        self.shared.check_devices(&self.shared.instances())?;
+        self.shared.limit_doorbells(&slot);
+        let listen = Listen::Socket(socket.as_ref().to_owned());
+        self.shared
+            .serve_slot(&listen, id, None, Arc::new(slot), &[])?;
         Ok(id)
-    }
-
-    /// Powers on what is in a slot and listens for its clients.
-    fn serve_slot(
-        &self,
-        socket: &Path,
-        id: DeviceId,
-        ids: Option<DeviceIds>,
-        slot: Arc<Slot>,
-        configuration: &[String],
-    ) -> Result<(), HostError> {
-        let (listener, claim) = SocketClaim::bind(socket)?;
-        listener
-            .set_nonblocking(true)
-            .map_err(|e| HostError::system("making the socket non-blocking", e))?;
-        slot.power_on(configuration)?;
-        let noted = self.shared.notes.note(&[claim.path()])?;
-        let endpoint = Arc::new(Endpoint::new(id, ids, None, slot, listener, claim));
-        let added = self.shared.endpoints().add(&endpoint);
-        if added.is_err() {
-            drop(endpoint);
-            self.shared.notes.forget(&noted);
-        }
-        added
-    }
-
-    /// Stops a device and tears it down, after what it brought; its socket goes. A VM that uses it keeps a stub: reads are all
-    /// ones, writes are dropped, until it disconnects. A call into the device that is under way is
-    /// waited for.
-    ///
-    /// # Errors
-    /// There is no such device, or this thread is inside a call into a device of this host.
-    pub fn remove(&self, id: DeviceId) -> Result<(), HostError> {
-        if calls::inside(self.shared.token) {
-            return Err(HostError::InsideCall);
-        }
-        let instance = self.shared.instances().take(id);
-        let served = self.stop_serving(id);
-        match instance {
-            Some(instance) => instance.slot.remove(),
-            None if !served => return Err(HostError::NoSuchDevice(id)),
-            None => {}
-        }
-        Ok(())
-    }
-
-    /// Tears down a device that is served; false if it is not.
-    fn stop_serving(&self, id: DeviceId) -> bool {
-        let endpoints = self.shared.endpoints().take(id);
-        self.shared.retire(&endpoints);
-        !endpoints.is_empty()
     }
 
     /// Whether this thread is inside a call into a device of this host, so that the host can be
@@ -258,11 +293,7 @@ impl DeviceHost {
     /// The ids of all devices, also of instances that are not served yet.
     #[must_use]
     pub fn device_ids(&self) -> Vec<DeviceId> {
-        let mut ids: Vec<DeviceId> = self.shared.instances().ids().collect();
-        ids.extend(self.shared.endpoints().ids());
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+        self.shared.ids_with(&self.shared.instances())
     }
 
     /// A device that is served, or an instance that is not yet.
@@ -290,46 +321,6 @@ impl DeviceHost {
     #[must_use]
     pub fn devices(&self) -> Vec<DeviceStatus> {
         status::devices(&self.shared)
-    }
-
-    /// Tears down every device; no new one comes. As for [`DeviceHost::remove`], VMs keep stubs for as
-    /// long as this process lives. A second time does nothing.
-    ///
-    /// # Errors
-    /// This thread is inside a call into a device of this host.
-    pub fn close(&self) -> Result<(), HostError> {
-        if calls::inside(self.shared.token) {
-            return Err(HostError::InsideCall);
-        }
-        self.shut_down();
-        Ok(())
-    }
-
-    fn shut_down(&self) {
-        let instances = self.shared.instances().close();
-        self.shared.endpoints().close();
-        self.shared.wake.stop();
-        let acceptor = self
-            .acceptor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(acceptor) = acceptor {
-            // It catches what devices do; a panic of its own has been printed already.
-            let _ = acceptor.join();
-        }
-        let endpoints = self.shared.endpoints().take_all();
-        self.shared.retire(&endpoints);
-        for instance in instances {
-            instance.slot.remove();
-        }
-    }
-}
-
-impl Drop for DeviceHost {
-    fn drop(&mut self) {
-        self.shut_down();
-        self.shared.notes.set_server(None);
     }
 }
 

@@ -13,7 +13,17 @@ pub struct HostOptions {
     /// Answer on a control socket in the user's runtime directory, so that `hdv ls` finds this host;
     /// the default.
     pub control: bool,
+    /// How many devices it may have; `None`, the default, is no limit.
+    pub devices: Option<usize>,
+    /// How many doorbells its devices may have, all together; `None`, the default, is no limit.
+    pub doorbells: Option<usize>,
 }
+
+/// Devices of a restricted host.
+const RESTRICTED_DEVICES: usize = 16;
+
+/// Doorbells of a restricted host.
+const RESTRICTED_DOORBELLS: usize = 256;
 
 /// As [`HostOptions::new`].
 impl Default for HostOptions {
@@ -29,6 +39,20 @@ impl HostOptions {
         Self {
             poll: None,
             control: true,
+            devices: None,
+            doorbells: None,
+        }
+    }
+
+    /// For a host in a process without rights, which is reached through a broker: without a control socket, which the
+    /// broker has for it, with at most 16 devices and 256 doorbells.
+    #[must_use]
+    pub fn restricted() -> Self {
+        Self {
+            control: false,
+            devices: Some(RESTRICTED_DEVICES),
+            doorbells: Some(RESTRICTED_DOORBELLS),
+            ..Self::new()
         }
     }
 
@@ -36,6 +60,20 @@ impl HostOptions {
     #[must_use]
     pub fn poll(mut self, poll: Option<Duration>) -> Self {
         self.poll = poll;
+        self
+    }
+
+    /// Sets [`HostOptions::devices`].
+    #[must_use]
+    pub fn devices(mut self, devices: Option<usize>) -> Self {
+        self.devices = devices;
+        self
+    }
+
+    /// Sets [`HostOptions::doorbells`].
+    #[must_use]
+    pub fn doorbells(mut self, doorbells: Option<usize>) -> Self {
+        self.doorbells = doorbells;
         self
     }
 

@@ -21,7 +21,7 @@ pub struct DeviceStatus {
     pub class_id: Option<Uuid>,
     /// Its instance id, if it is an instance of a class.
     pub instance_id: Option<Uuid>,
-    /// Its listening socket.
+    /// Its listening socket; empty if its clients are handed over.
     pub socket: PathBuf,
     /// PCI vendor id.
     pub vendor_id: u16,
@@ -102,7 +102,7 @@ fn status(endpoint: &Endpoint) -> Option<DeviceStatus> {
         name: slot.name().to_owned(),
         class_id: ids.map(|ids| ids.class_id),
         instance_id: ids.map(|ids| ids.instance_id),
-        socket: endpoint.path().to_owned(),
+        socket: endpoint.path().map(ToOwned::to_owned).unwrap_or_default(),
         vendor_id: identity.vendor_id,
         device_id: identity.device_id,
         class_code: identity.class.to_u24(),

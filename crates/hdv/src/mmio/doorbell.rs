@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hdv_pci::BarIndex;
 
 use super::MmioError;
+use super::allowance::Permit;
 use crate::event;
 
 /// How wide an access is.
@@ -84,10 +85,11 @@ pub(super) struct Bell {
     event: Arc<OwnedFd>,
     /// A client has it too.
     given: AtomicBool,
+    _permit: Option<Permit>,
 }
 
 impl Bell {
-    pub(super) fn new(event: BorrowedFd<'_>) -> Result<Self, MmioError> {
+    pub(super) fn new(event: BorrowedFd<'_>, permit: Option<Permit>) -> Result<Self, MmioError> {
         if !event::is_event(event) {
             return Err(MmioError::NotAnEvent);
         }
@@ -95,6 +97,7 @@ impl Bell {
         Ok(Self {
             event: Arc::new(event),
             given: AtomicBool::new(false),
+            _permit: permit,
         })
     }
 
@@ -150,7 +153,7 @@ mod tests {
     #[test]
     fn only_eventfds_are_taken_and_they_stay_as_they_are() {
         let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        let bell = Bell::new(event.as_fd()).unwrap();
+        let bell = Bell::new(event.as_fd(), None).unwrap();
         assert!(
             !rustix::fs::fcntl_getfl(&event)
                 .unwrap()
@@ -161,13 +164,16 @@ mod tests {
         rustix::io::read(&event, &mut count).unwrap();
         assert_eq!(u64::from_ne_bytes(count), 1);
         let (read, _write) = rustix::pipe::pipe().unwrap();
-        assert_eq!(Bell::new(read.as_fd()).unwrap_err(), MmioError::NotAnEvent);
+        assert_eq!(
+            Bell::new(read.as_fd(), None).unwrap_err(),
+            MmioError::NotAnEvent
+        );
     }
 
     #[test]
     fn a_client_that_fills_the_counter_does_not_hang_us() {
         let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        let bell = Bell::new(event.as_fd()).unwrap();
+        let bell = Bell::new(event.as_fd(), None).unwrap();
         let given = bell.give();
         rustix::io::write(&*given, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         bell.ring();

@@ -7,6 +7,7 @@
 //! Everything is in one immutable value that is replaced whole, so that an access looks
 //! without a lock.
 
+mod allowance;
 mod doorbell;
 mod offer;
 mod section;
@@ -15,12 +16,13 @@ mod table;
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hdv_pci::BarIndex;
 use hdv_vfio_user::limits::{MAX_SPARSE_AREAS, PAGE_SIZE};
 use rustix::io::Errno;
 
+pub(crate) use allowance::Allowance;
 pub use doorbell::{AccessSize, Doorbell};
 pub(crate) use offer::Offer;
 pub use section::{Section, SectionFlags};
@@ -89,6 +91,15 @@ pub enum MmioError {
     /// section is writeable and the file is not, otherwise what the kernel says.
     #[error("the section's file cannot be mapped: {0}{remedy}", remedy = file_remedy(*_0))]
     File(Errno),
+    /// The host may not have more doorbells.
+    #[error(
+        "a restricted device host may have {limit} doorbells, all its devices together: unregister one first, or \
+         match more writes with one (any value, a whole page)"
+    )]
+    Limit {
+        /// How many it may have.
+        limit: usize,
+    },
     /// The function has been torn down.
     #[error("the device has been torn down, and what was placed into its BARs with it")]
     Gone,
@@ -173,7 +184,13 @@ impl State {
 /// returns, nothing is signalled or accessed through it any more.
 #[derive(Clone)]
 pub struct Mmio {
-    shared: Arc<Published<State>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Published<State>,
+    /// Of a host that may not have as many doorbells as it likes.
+    allowance: OnceLock<Arc<Allowance>>,
 }
 
 impl Mmio {
@@ -181,8 +198,22 @@ impl Mmio {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Published::new(State::default())),
+            shared: Arc::new(Shared {
+                state: Published::new(State::default()),
+                allowance: OnceLock::new(),
+            }),
         }
+    }
+
+    /// From now on doorbells are taken from `allowance`.
+    pub(crate) fn limit_doorbells(&self, allowance: &Arc<Allowance>) {
+        self.shared.allowance.get_or_init(|| Arc::clone(allowance));
+    }
+
+    fn bell(&self, event: BorrowedFd<'_>) -> Result<Arc<Bell>, MmioError> {
+        let allowance = self.shared.allowance.get();
+        let permit = allowance.map(Allowance::take).transpose()?;
+        Ok(Arc::new(Bell::new(event, permit)?))
     }
 
     /// Makes a change, unless the function is gone or going.
@@ -201,7 +232,7 @@ impl Mmio {
         &self,
         change: impl FnOnce(&mut State) -> Result<R, MmioError>,
     ) -> Result<R, MmioError> {
-        self.shared.replace_helping(
+        self.shared.state.replace_helping(
             |state| {
                 if matches!(state.life, Life::Gone) {
                     return Err(MmioError::Gone);
@@ -221,7 +252,7 @@ impl Mmio {
     /// # Errors
     /// [`MmioError::Range`], [`MmioError::NotAnEvent`], [`MmioError::Descriptor`];
     /// [`MmioError::Taken`] for one that matches the same writes; [`MmioError::Mapped`] inside of what the
-    /// client has mapped; [`MmioError::Gone`].
+    /// client has mapped; [`MmioError::Limit`]; [`MmioError::Gone`].
     pub fn register_doorbell(
         &self,
         doorbell: Doorbell,
@@ -229,8 +260,7 @@ impl Mmio {
     ) -> Result<(), MmioError> {
         let doorbell = doorbell.normalized();
         self.change(|state| {
-            let bell = Arc::new(Bell::new(event)?);
-            state.table.add_doorbell(doorbell, bell)?;
+            state.table.add_doorbell(doorbell, self.bell(event)?)?;
             let Doorbell { bar, offset, .. } = doorbell;
             state.check_not_mapped(bar, &(offset..offset.saturating_add(1)))
         })
@@ -257,8 +287,7 @@ impl Mmio {
         event: BorrowedFd<'_>,
     ) -> Result<(), MmioError> {
         self.change(|state| {
-            let bell = Arc::new(Bell::new(event)?);
-            state.table.add_page(bar, page, bell)?;
+            state.table.add_page(bar, page, self.bell(event)?)?;
             let offset = table::offset_of(bar, page)?;
             state.check_not_mapped(bar, &(offset..offset.saturating_add(PAGE_SIZE)))
         })
@@ -323,12 +352,12 @@ impl Mmio {
 
     /// Whether nothing at all is placed: the answer of most functions, without a search.
     pub(crate) fn is_empty(&self) -> bool {
-        self.shared.read().table.is_empty()
+        self.shared.state.read().table.is_empty()
     }
 
     /// Answers a read from a section, unless an interrupt table is there; false if there is none.
     pub(crate) fn read(&self, access: BarAccess, data: &mut [u8]) -> bool {
-        let state = self.shared.read();
+        let state = self.shared.state.read();
         let Some(placed) = state.table.section(access) else {
             return false;
         };
@@ -341,7 +370,7 @@ impl Mmio {
     /// Carries out a write that a doorbell or a section takes, interrupt tables excepted from the
     /// latter; false if none does.
     pub(crate) fn write(&self, access: BarAccess, data: &[u8]) -> bool {
-        let state = self.shared.read();
+        let state = self.shared.state.read();
         if let Some(bell) = state.table.rung(access, access::value_of(data)) {
             bell.ring();
             return true;
@@ -362,7 +391,7 @@ impl Mmio {
 
     /// As [`Mmio::read`], interrupt tables included: for a function whose device keeps them in a section.
     pub(crate) fn read_section(&self, access: BarAccess, data: &mut [u8]) -> bool {
-        let state = self.shared.read();
+        let state = self.shared.state.read();
         state.table.section(access).is_some_and(|placed| {
             placed
                 .backing
@@ -373,7 +402,7 @@ impl Mmio {
     /// Writes a section, interrupt tables included and whatever the guest may write: for the host's own
     /// writes to an interrupt table. False if there is none, or its file cannot be written.
     pub(crate) fn write_section(&self, access: BarAccess, data: &[u8]) -> bool {
-        let state = self.shared.read();
+        let state = self.shared.state.read();
         state.table.section(access).is_some_and(|placed| {
             placed
                 .backing
@@ -384,7 +413,7 @@ impl Mmio {
     /// What this client may map of a BAR. Once asked, the answer holds until
     /// [`Mmio::client_left`], and what it names counts as mapped.
     pub(crate) fn offer(&self, bar: BarIndex) -> Option<Arc<Offer>> {
-        let given = self.shared.read().offers.given(bar);
+        let given = self.shared.state.read().offers.given(bar);
         given.unwrap_or_else(|| {
             let offered = self.change(|state| {
                 let offer = state.offer(bar);
@@ -398,7 +427,7 @@ impl Mmio {
     /// Doorbells of a BAR that a client may signal itself: those that it can tell from the others at their
     /// offset, and whose value, if they have one, has a size.
     pub(crate) fn offered_doorbells(&self, bar: BarIndex) -> Vec<OfferedDoorbell> {
-        let state = self.shared.read();
+        let state = self.shared.state.read();
         let size = state.table.bar_size(bar);
         let all: Vec<_> = state.table.doorbells(bar).collect();
         all.chunk_by(|(one, _), (other, _)| one.offset == other.offset)
