@@ -34,6 +34,7 @@ fn document(kind: &DeviceKind) -> serde_json::Value {
         .collect();
     serde_json::json!({
         "name": kind.name,
+        "class_id": kind.class_id,
         "vendor": format!("0x{:04x}", kind.id.0),
         "device": format!("0x{:04x}", kind.id.1),
         "summary": kind.summary,
@@ -48,8 +49,8 @@ fn render(paint: Paint) -> String {
         let (vendor, device) = kind.id;
         let _ = writeln!(
             text,
-            "{name}  {vendor:04x}:{device:04x}\n  {}",
-            kind.summary
+            "{name}  {vendor:04x}:{device:04x}  class {}\n  {}",
+            kind.class_id, kind.summary
         );
         let mut table = style::table(paint, &["SETTING", "DEFAULT", ""]);
         for setting in kind.settings {

@@ -1,13 +1,14 @@
-//! The devices that a command can make by name. What their settings are read with is in `values`, those of PFs
-//! in `place`.
+//! The devices that a command can make by name, and a compute system by class id. What their settings are read with is in
+//! `values`, those of PFs in `place`; `configured` reads them from a VM's configuration.
 
+mod configured;
 mod place;
 mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use hdv::PciDevice;
+use hdv::{PciDevice, Uuid};
 use hdv_sriov::{PfOptions, PhysicalFunction};
 
 use crate::sensor::{self, Sensor, SourceName};
@@ -56,6 +57,8 @@ pub struct DeviceKind {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
+    /// What it is called in a compute system's document: its class id.
+    pub class_id: Uuid,
     /// PCI vendor and device id.
     pub id: (u16, u16),
     /// Its settings.
@@ -70,6 +73,15 @@ impl DeviceKind {
     /// A setting is unknown or its value cannot be used.
     pub fn create(&self, settings: &BTreeMap<String, String>) -> Result<Created, CreateError> {
         (self.create)(&Values::new(self.name, self.settings, settings)?)
+    }
+
+    /// Makes a device that gets its settings when it is powered on: each string of its configuration
+    /// ([`PciDevice::set_configuration`]) is a `KEY=VALUE`. A wrong one fails with `E_INVALIDARG`.
+    ///
+    /// # Errors
+    /// It is a PF, or cannot be made with its default settings.
+    pub fn configured(&'static self) -> Result<Box<dyn PciDevice>, CreateError> {
+        Ok(Box::new(configured::Configured::new(self)?))
     }
 }
 
@@ -92,6 +104,7 @@ const QUOTA: Setting = Setting {
 static CATALOG: [DeviceKind; 2] = [
     DeviceKind {
         name: "sensor",
+        class_id: Uuid::from_u128(0x56d8_cf71_cd20_4ec6_a304_4509_928b_46ff),
         summary: "samples a source and delivers it by register, ring and interrupt",
         id: (sensor::registers::VENDOR_ID, sensor::registers::DEVICE_ID),
         settings: &[SOURCE],
@@ -99,6 +112,7 @@ static CATALOG: [DeviceKind; 2] = [
     },
     DeviceKind {
         name: "sriov-sensor",
+        class_id: Uuid::from_u128(0xea5f_7648_4a9f_48c3_bcf2_a409_58fe_10ef),
         summary: "a PF whose VFs are sensors that share its source, each with a quota",
         id: (
             sriov_sensor::registers::VENDOR_ID,
@@ -144,6 +158,12 @@ fn create_sriov_sensor(values: &Values<'_>) -> Result<Created, CreateError> {
 #[must_use]
 pub fn catalog() -> &'static [DeviceKind] {
     &CATALOG
+}
+
+/// The kind of device that a class id names.
+#[must_use]
+pub fn by_class(class_id: Uuid) -> Option<&'static DeviceKind> {
+    CATALOG.iter().find(|kind| kind.class_id == class_id)
 }
 
 #[cfg(test)]

@@ -29,6 +29,15 @@ pub enum CreateError {
         /// Those there are.
         known: String,
     },
+    /// It brings devices of its own, which nobody would give to a VM here.
+    #[error(
+        "{device} is a physical function: its virtual functions have sockets of their own, which a compute system does \
+         not connect to; serve it with `hdv serve`"
+    )]
+    PhysicalFunction {
+        /// The kind of device.
+        device: &'static str,
+    },
     /// A setting's value cannot be used.
     #[error("{device}: {key}={value}: {source}")]
     Value {
