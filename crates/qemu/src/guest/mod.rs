@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::child;
 use crate::error::doing;
 use crate::locate::Qemu;
-use crate::machine::{Machine, Serial};
+use crate::machine::Machine;
 use crate::qmp::Qmp;
 use crate::{Error, Result};
 
@@ -79,7 +79,7 @@ impl RunningGuest {
     /// The next line of the serial port that the predicate takes; lines before it are skipped.
     /// `what` says in an error what was expected.
     ///
-    /// Needs [`Serial::Stdio`], as all that reads lines here.
+    /// Needs [`Serial::Stdio`](crate::machine::Serial::Stdio), as all that reads lines here.
     ///
     /// # Errors
     ///
@@ -267,7 +267,7 @@ impl RunningGuest {
     /// The error of a guest whose streams have ended; its process follows within a moment.
     fn ended(&mut self, what: &str) -> Result<Error> {
         const MOMENT: Duration = Duration::from_secs(30);
-        let read = *self.machine.serial_port() == Serial::Stdio;
+        let read = self.machine.uses_stdio();
         let status = if read || !self.is_running() {
             self.wait(MOMENT)?.to_string()
         } else {
