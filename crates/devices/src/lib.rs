@@ -5,4 +5,4 @@ mod catalog;
 pub mod sensor;
 pub mod sriov_sensor;
 
-pub use catalog::{CreateError, Created, DeviceKind, Setting, catalog};
+pub use catalog::{CreateError, Created, DeviceKind, Setting, by_class, catalog};

@@ -1,6 +1,7 @@
 //! The worker: the process that owns one compute system.
 
 mod console;
+mod internal;
 
 use std::process::ExitCode;
 
