@@ -1,4 +1,4 @@
-//! Claiming a path for a listening socket: a stale one is replaced, a live one refused.
+//! Claiming a path for a listening socket, and a directory beside it: a stale one is replaced, a live one refused.
 //!
 //! What is served on the socket is the caller's business.
 
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, fchmod, mkdirat, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
+use rustix::process::{Pid, test_kill_process};
 use thiserror::Error;
 
 use crate::lock::{CompanionLock, FileId, LockError, Owner};
@@ -26,6 +27,10 @@ pub const SOCKET_PATH_LIMIT: usize = 107;
 const BACKLOG: i32 = 128;
 /// How long a held lock may turn out to be only that of a process that looks for dead ones.
 const LOOKER_PATIENCE: Duration = Duration::from_millis(200);
+/// How long a lock may be held in the name of a process that has ended: by somebody who removes what it left.
+const CLEARER_PATIENCE: Duration = Duration::from_secs(10);
+/// How often the removal of a directory is tried again, into which somebody still puts files.
+const REMOVAL_TRIES: u32 = 100;
 /// How long to pause between two looks at a held lock.
 const LOOKER_PAUSE: Duration = Duration::from_millis(5);
 
@@ -145,6 +150,24 @@ impl SocketClaim {
     /// The path is too long, taken by a living process or by something that is not a socket,
     /// or the kernel refused.
     pub fn bind(path: &Path) -> Result<(UnixListener, Self), BindError> {
+        Self::bind_as(path, None)
+    }
+
+    /// As [`bind`](Self::bind), for a path that ends in `.sock`, and makes an empty directory, with mode 0700, at the path
+    /// without that ending. The directory goes with the claim, whatever is in it then; where the process is killed, with the
+    /// socket: what else is there of that name is removed at the next claim.
+    ///
+    /// # Errors
+    /// As there, and the directory cannot be made.
+    pub fn bind_with_directory(path: &Path) -> Result<(UnixListener, Self), BindError> {
+        let directory =
+            CompanionLock::directory_for(path).ok_or_else(|| BindError::NoFileName {
+                path: path.to_owned(),
+            })?;
+        Self::bind_as(path, Some(&directory))
+    }
+
+    fn bind_as(path: &Path, directory: Option<&Path>) -> Result<(UnixListener, Self), BindError> {
         let failed = |action, errno: Errno| BindError::Io {
             action,
             path: path.to_owned(),
@@ -165,6 +188,7 @@ impl SocketClaim {
             });
         }
         let mut lock = take_patiently(path)?;
+        let left = lock.read().unwrap_or_default();
 
         let refused = match look(path) {
             Ok(Found::Nothing) => None,
@@ -190,19 +214,35 @@ impl SocketClaim {
 
         let owner = Owner {
             pid: Some(std::process::id()),
+            directory: directory.is_some(),
             sockets: Vec::new(),
         };
-        let bound = lock
-            .write(&owner)
-            .map_err(|source| BindError::Io {
+        // Noted before it is made: whoever is killed in between leaves what the next one finds.
+        let bound = (|| {
+            if left.directory || directory.is_some() {
+                remove_directory(path)?;
+            }
+            lock.write(&owner).map_err(|source| BindError::Io {
                 action: "write the lock file of",
                 path: path.to_owned(),
                 source,
-            })
-            .and_then(|()| bind_private(path).map_err(|errno| failed("bind the socket", errno)));
+            })?;
+            if let Some(directory) = directory {
+                mkdirat(CWD, directory, Mode::RWXU).map_err(|errno| BindError::Io {
+                    action: "make the directory",
+                    path: directory.to_owned(),
+                    source: errno.into(),
+                })?;
+            }
+            bind_private(path).map_err(|errno| failed("bind the socket", errno))
+        })();
         let (listener, id) = match bound {
             Ok(bound) => bound,
             Err(error) => {
+                if owner.directory && remove_directory(path).is_err() {
+                    // The companion stays, so that a later try finds the directory again.
+                    return Err(error);
+                }
                 lock.remove();
                 return Err(error);
             }
@@ -221,6 +261,14 @@ impl SocketClaim {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory that was made with it, absolute; `None` if there is none.
+    #[must_use]
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.owner
+            .directory
+            .then(|| CompanionLock::directory_for(&self.path))?
     }
 
     /// Notes in the companion file which further sockets this process has.
@@ -249,13 +297,20 @@ impl Drop for SocketClaim {
                 tracing::debug!(path = %self.path.display(), %errno, "the socket is gone already");
             }
         }
+        if self.owner.directory
+            && let Err(error) = remove_directory(&self.path)
+        {
+            // The companion stays, so that a later look finds the directory again.
+            tracing::warn!(%error, "cannot remove the directory of a socket");
+            return;
+        }
         if let Some(lock) = self.lock.take() {
             lock.remove();
         }
     }
 }
 
-/// Removes the socket at `path` with its companion file if its owner is dead.
+/// Removes the socket at `path` with its companion file, and the directory that was claimed with it, if its owner is dead.
 ///
 /// Returns whether the path is free of a claim now. What no claim was ever made on is left
 /// alone.
@@ -300,18 +355,71 @@ pub(crate) fn clear(path: &Path) -> Cleared {
         Ok(Found::Nothing | Found::NotASocket) => {}
         Ok(Found::Live(_)) | Err(_) => return Cleared::Unknown,
     }
+    // Under the lock: who starts anew on this path waits, and makes a directory of its own then.
+    if owner.directory
+        && let Err(error) = remove_directory(path)
+    {
+        tracing::warn!(%error, "cannot remove what a dead process left");
+        return Cleared::Unknown;
+    }
     lock.remove();
     Cleared::Dead(owner)
 }
 
+/// Removes the directory beside a socket, if there is one, with all that is in it; links are removed, not followed. Only
+/// for who holds the lock.
+fn remove_directory(socket: &Path) -> Result<(), BindError> {
+    let Some(directory) = CompanionLock::directory_for(socket) else {
+        return Ok(());
+    };
+    let mut tries = 0;
+    loop {
+        match std::fs::remove_dir_all(&directory) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(&directory) => {
+                return Ok(());
+            }
+            // A process that has not noticed the owner's end yet, and puts something in or takes it out.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
+                ) && tries < REMOVAL_TRIES =>
+            {
+                tries += 1;
+            }
+            Err(source) => {
+                return Err(BindError::Io {
+                    action: "remove the directory",
+                    path: directory,
+                    source,
+                });
+            }
+        }
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    !matches!(
+        statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW),
+        Err(Errno::NOENT)
+    )
+}
+
 /// Takes the companion's lock for a starter, who must not be turned away by somebody who only
-/// looks whether the owner is dead.
+/// looks whether the owner is dead, or who removes what it left.
 fn take_patiently(path: &Path) -> Result<CompanionLock, BindError> {
-    let deadline = Instant::now() + LOOKER_PATIENCE;
+    let begin = Instant::now();
+    let patience = |owner: &Owner| match owner.pid.and_then(|pid| i32::try_from(pid).ok()) {
+        Some(pid) if has_ended(pid) => CLEARER_PATIENCE,
+        _ => LOOKER_PATIENCE,
+    };
     loop {
         match CompanionLock::take(path, true) {
             Ok(lock) => return Ok(lock),
-            Err(LockError::Held(_)) if Instant::now() < deadline => thread::sleep(LOOKER_PAUSE),
+            Err(LockError::Held(owner)) if begin.elapsed() < patience(&owner) => {
+                thread::sleep(LOOKER_PAUSE);
+            }
             Err(LockError::Held(owner)) => {
                 return Err(BindError::InUse {
                     path: path.to_owned(),
@@ -356,6 +464,11 @@ fn take_patiently(path: &Path) -> Result<CompanionLock, BindError> {
             }
         }
     }
+}
+
+/// Whether there is no process of that id, as far as this one can see.
+fn has_ended(pid: i32) -> bool {
+    Pid::from_raw(pid).is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// Looks at what is at `path`; a socket is tried with a connection, because a server that is

@@ -18,6 +18,10 @@ use rustix::io::Errno;
 const SUFFIX: &str = ".hdv-lock";
 /// The first field of a companion file; a file that starts otherwise is not ours.
 const MAGIC: &[u8] = b"openhdv-claim-1";
+/// The field that says that the owner has a directory beside the socket.
+const DIRECTORY: &[u8] = b"directory";
+/// What the name of a socket with a directory beside it ends in; the directory's is what is before.
+const SOCKET_SUFFIX: &[u8] = b".sock";
 /// Largest companion file read, in bytes: room for more sockets than a physical function can have virtual
 /// functions.
 const CONTENT_LIMIT: u64 = 16 << 20;
@@ -43,6 +47,9 @@ impl FileId {
 pub(crate) struct Owner {
     /// The owner's pid; `None` while it has not been written yet.
     pub(crate) pid: Option<u32>,
+    /// Whether the directory beside the socket ([`CompanionLock::directory_for`]) is the owner's, to be removed with
+    /// the socket should it be killed.
+    pub(crate) directory: bool,
     /// Further sockets of the owner, to be removed with this one should it be killed.
     pub(crate) sockets: Vec<PathBuf>,
 }
@@ -53,6 +60,10 @@ impl Owner {
         let mut bytes = [MAGIC, b"\0"].concat();
         if let Some(pid) = self.pid {
             bytes.extend_from_slice(format!("pid={pid}\0").as_bytes());
+        }
+        if self.directory {
+            bytes.extend_from_slice(DIRECTORY);
+            bytes.push(0);
         }
         for socket in &self.sockets {
             bytes.extend_from_slice(b"socket=");
@@ -69,6 +80,8 @@ impl Owner {
         for field in bytes[..complete].split(|byte| *byte == 0) {
             if let Some(pid) = field.strip_prefix(b"pid=") {
                 owner.pid = str::from_utf8(pid).ok().and_then(|pid| pid.parse().ok());
+            } else if field == DIRECTORY {
+                owner.directory = true;
             } else if let Some(socket) = field.strip_prefix(b"socket=") {
                 let path = PathBuf::from(OsString::from_vec(socket.to_vec()));
                 owner.sockets.push(path);
@@ -123,6 +136,15 @@ impl CompanionLock {
         let bytes = companion.as_os_str().as_bytes();
         let socket = bytes.strip_suffix(SUFFIX.as_bytes())?;
         Some(OsStr::from_bytes(socket).into())
+    }
+
+    /// The path of the directory beside a socket; `None` if the socket's name has not the right ending, or nothing before
+    /// it. Not noted in the file: nothing that a file says leads to a directory elsewhere.
+    pub(crate) fn directory_for(socket: &Path) -> Option<PathBuf> {
+        let name = socket.file_name()?.as_bytes();
+        let name = name.strip_suffix(SOCKET_SUFFIX)?;
+        (!name.is_empty() && name != b"." && name != b"..")
+            .then(|| socket.with_file_name(OsStr::from_bytes(name)))
     }
 
     /// Takes the lock without waiting.
@@ -226,12 +248,14 @@ mod tests {
         let odd = PathBuf::from(OsString::from_vec(b"/a\n=\xff b".to_vec()));
         let owner = Owner {
             pid: Some(4_194_304),
+            directory: true,
             sockets: vec![odd, "/tmp/x".into()],
         };
         lock.write(&owner).unwrap();
         assert_eq!(lock.read().unwrap(), owner);
         let shorter = Owner {
             pid: Some(7),
+            directory: false,
             sockets: vec![],
         };
         lock.write(&shorter).unwrap();
@@ -245,6 +269,7 @@ mod tests {
         let longest = |number| format!("/{number:0>width$}", width = SOCKET_PATH_LIMIT - 1).into();
         let owner = Owner {
             pid: Some(u32::MAX),
+            directory: false,
             sockets: (0..=u16::MAX).map(longest).collect(),
         };
         lock.write(&owner).unwrap();
@@ -255,6 +280,7 @@ mod tests {
     fn a_torn_write_gives_only_complete_fields() {
         let owner = Owner {
             pid: Some(1234),
+            directory: true,
             sockets: vec!["/tmp/important".into()],
         };
         let bytes = owner.encode();
@@ -299,6 +325,7 @@ mod tests {
         let mut lock = CompanionLock::take(&socket, true).unwrap();
         let owner = Owner {
             pid: Some(99),
+            directory: false,
             sockets: vec![],
         };
         lock.write(&owner).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,9 +10,10 @@ use std::sync::{Arc, Barrier};
 
 use hdv_control::{
     BindError, Client, ControlServer, Registry, RuntimeDirectory, SOCKET_PATH_LIMIT, SocketClaim,
+    remove_if_dead,
 };
 
-/// Names the role and the path for a child process: `claim PATH` or `serve DIRECTORY`.
+/// Names the role and the path for a child process: `claim PATH`, `system PATH` or `serve DIRECTORY`.
 const ROLE: &str = "HDV_CONTROL_TEST_ROLE";
 /// What a child prints when it is set up.
 const READY: &str = "child is ready";
@@ -37,6 +38,12 @@ fn child_process() {
     match role {
         "claim" => {
             let _claim = SocketClaim::bind(path).unwrap();
+            wait();
+        }
+        "system" => {
+            let (_listener, claim) = SocketClaim::bind_with_directory(path).unwrap();
+            let directory = claim.directory().unwrap();
+            let (_inner, _inner_claim) = SocketClaim::bind(&directory.join("x.sock")).unwrap();
             wait();
         }
         "serve" => {
@@ -342,4 +349,159 @@ fn further_notes_leave_those_before_where_they_are() {
     assert_eq!(noted, [Path::new("/y")]);
     server.forget_sockets(["/y", "/nowhere"]).unwrap();
     assert_eq!(read(), before);
+}
+
+/// What a killed owner of a directory left: its socket, and a directory with things in it, of which some lead out.
+struct Left {
+    parent: tempfile::TempDir,
+    runtime: RuntimeDirectory,
+    socket: PathBuf,
+    directory: PathBuf,
+    outside: PathBuf,
+}
+
+fn killed_system() -> Left {
+    let parent = tempfile::tempdir().unwrap();
+    let runtime = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+    let socket = runtime.subdirectory("systems").unwrap().join("name.sock");
+    let directory = socket.with_extension("");
+    let mut other = Other::start("system", &socket);
+    let mode = fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    assert_eq!(
+        runtime.living("systems").unwrap(),
+        std::slice::from_ref(&socket)
+    );
+    runtime.hosts().unwrap();
+    assert!(!remove_if_dead(&socket));
+    assert!(directory.join("x.sock").exists());
+
+    let outside = parent.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("diary"), "mine").unwrap();
+    fs::create_dir(directory.join("inner")).unwrap();
+    symlink(&outside, directory.join("inner/link")).unwrap();
+    symlink(&outside, directory.join("link")).unwrap();
+    other.kill();
+    Left {
+        parent,
+        runtime,
+        socket,
+        directory,
+        outside,
+    }
+}
+
+impl Left {
+    fn assert_clear(&self) {
+        assert_eq!(
+            entries(self.socket.parent().unwrap()),
+            Vec::<PathBuf>::new()
+        );
+        assert_eq!(fs::read(self.outside.join("diary")).unwrap(), b"mine");
+        assert!(self.parent.path().exists());
+    }
+}
+
+#[test]
+fn a_killed_owners_directory_goes_at_the_next_look() {
+    let left = killed_system();
+    assert_eq!(
+        left.runtime.living("systems").unwrap(),
+        Vec::<PathBuf>::new()
+    );
+    left.assert_clear();
+    // Also when somebody looks for hosts only.
+    let left = killed_system();
+    assert_eq!(left.runtime.hosts().unwrap(), []);
+    left.assert_clear();
+}
+
+#[test]
+fn a_killed_owners_directory_goes_when_its_name_is_claimed_again() {
+    let left = killed_system();
+    let (listener, claim) = SocketClaim::bind_with_directory(&left.socket).unwrap();
+    assert_eq!(entries(&left.directory), Vec::<PathBuf>::new());
+    assert_eq!(claim.directory(), Some(left.directory.clone()));
+    fs::write(left.directory.join("file"), "").unwrap();
+    drop((listener, claim));
+    left.assert_clear();
+
+    let left = killed_system();
+    let (_listener, claim) = SocketClaim::bind(&left.socket).unwrap();
+    assert!(!left.directory.exists());
+    assert_eq!(claim.directory(), None);
+    drop(claim);
+    left.assert_clear();
+}
+
+#[test]
+fn a_link_in_place_of_the_directory_is_not_followed() {
+    let left = killed_system();
+    fs::remove_dir_all(&left.directory).unwrap();
+    symlink(&left.outside, &left.directory).unwrap();
+    assert_eq!(
+        left.runtime.living("systems").unwrap(),
+        Vec::<PathBuf>::new()
+    );
+    left.assert_clear();
+    // Nor a link in place of the directory that is looked through.
+    symlink(&left.outside, left.runtime.path().join("odd")).unwrap();
+    let companion = left.outside.join("diary.hdv-lock");
+    fs::write(&companion, "openhdv-claim-1\0pid=1\0").unwrap();
+    left.runtime.hosts().unwrap();
+    assert!(companion.exists());
+}
+
+#[test]
+fn a_directory_is_made_only_beside_a_name_that_ends_as_it_should() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["name", ".sock", "...sock"] {
+        let refused = SocketClaim::bind_with_directory(&directory.path().join(name));
+        assert!(
+            matches!(refused, Err(BindError::NoFileName { .. })),
+            "{name}"
+        );
+    }
+    assert_eq!(entries(directory.path()), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn starters_and_lookers_of_one_name_do_not_get_in_each_others_way() {
+    let left = Arc::new(killed_system());
+    let barrier = Arc::new(Barrier::new(8));
+    let threads: Vec<_> = (0..8)
+        .map(|number| {
+            let (left, barrier) = (Arc::clone(&left), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                for _ in 0..100 {
+                    if number % 2 == 0 {
+                        left.runtime.living("systems").unwrap();
+                        continue;
+                    }
+                    match SocketClaim::bind_with_directory(&left.socket) {
+                        Ok((_listener, claim)) => {
+                            // Its own and empty, and it stays.
+                            let file = claim.directory().unwrap().join("file");
+                            fs::OpenOptions::new()
+                                .write(true)
+                                .create_new(true)
+                                .open(&file)
+                                .unwrap();
+                            std::thread::yield_now();
+                            assert!(file.exists());
+                        }
+                        Err(BindError::InUse { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    left.runtime.living("systems").unwrap();
+    left.assert_clear();
 }

@@ -84,12 +84,12 @@ impl LinkServer {
         self.shared.links().open.len()
     }
 
-    /// Takes a connected socket as if it had been accepted, whoever has its other end.
+    /// Takes a connected socket as if it had been accepted, whoever has its other end, with a handler of its own.
     ///
     /// # Errors
     /// There are too many connections, or a thread cannot be had.
-    pub fn adopt(&self, stream: UnixStream) -> io::Result<()> {
-        self.shared.open(stream)
+    pub fn adopt(&self, stream: UnixStream, handler: Arc<dyn LinkHandler>) -> io::Result<()> {
+        self.shared.open(stream, || handler)
     }
 }
 
@@ -163,7 +163,7 @@ impl Shared {
     fn accepted(self: &Arc<Self>, stream: UnixStream) {
         match PeerCredentials::of(&stream) {
             Ok(peer) if peer.is_trusted() => {
-                if let Err(error) = self.open(stream) {
+                if let Err(error) = self.open(stream, || (self.handler)(peer)) {
                     tracing::warn!(%error, socket = self.name, "refused a connection");
                 }
             }
@@ -177,8 +177,11 @@ impl Shared {
         }
     }
 
-    fn open(self: &Arc<Self>, stream: UnixStream) -> io::Result<()> {
-        let peer = PeerCredentials::of(&stream)?;
+    fn open(
+        self: &Arc<Self>,
+        stream: UnixStream,
+        handler: impl FnOnce() -> Arc<dyn LinkHandler>,
+    ) -> io::Result<()> {
         let number = {
             let mut links = self.links();
             if links.closed {
@@ -196,7 +199,7 @@ impl Shared {
             number
         };
         let handler = Counted {
-            inner: (self.handler)(peer),
+            inner: handler(),
             server: Arc::clone(self),
             number,
         };
