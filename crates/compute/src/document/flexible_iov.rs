@@ -13,7 +13,7 @@ pub struct FlexibleIoDevice {
     #[serde(default)]
     pub hosting_model: HostingModel,
     /// The strings for `SetConfiguration`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub configuration: Vec<String>,
 }
 
@@ -29,8 +29,8 @@ pub enum HostingModel {
     ExternalRestricted,
 }
 
-/// The instance id that a key under `FlexibleIov` stands for: itself, if it is a GUID, else one made of the name, always the
-/// same.
+/// The instance id that a key under `FlexibleIov` stands for: itself, if it is a GUID (in any case, with or without braces or
+/// hyphens), else one made of the name, always the same.
 #[must_use]
 pub fn instance_id(key: &str) -> Uuid {
     /// Names of devices are hashed in this space (RFC 9562, version 5).

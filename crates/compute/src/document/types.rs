@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentError, FlexibleIoDevice};
+use super::{DocumentError, FlexibleIoDevice, hcs, read, validate};
 
 /// The whole document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,13 +24,16 @@ pub struct ComputeSystemDocument {
 }
 
 impl ComputeSystemDocument {
-    /// Reads a document. Files that it names are not looked at.
+    /// Reads a document. Files that it names are not looked at ([`Self::check`] does).
+    ///
+    /// A property that is null counts as absent, as in HCS.
     ///
     /// # Errors
     /// What is unknown, unsupported, missing or makes no sense, with its place.
     pub fn parse(text: &str) -> Result<Self, DocumentError> {
-        let _ = text;
-        todo!()
+        let document = read::read(text, &hcs::COMPUTE_SYSTEM)?;
+        validate::document(&document)?;
+        Ok(document)
     }
 }
 
@@ -62,13 +65,15 @@ pub struct VirtualMachine {
     pub devices: Devices,
 }
 
-/// What a VM boots. Neither: the disk, by the BIOS.
+/// What a VM boots. Neither: the disk, by the BIOS. Both: the firmware starts the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Chipset {
     /// UEFI firmware in place of a BIOS.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub uefi: Option<Uefi>,
     /// A kernel of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub linux_kernel_direct: Option<LinuxKernelDirect>,
 }
 
@@ -84,7 +89,7 @@ pub struct LinuxKernelDirect {
     /// The kernel image.
     pub kernel_file_path: PathBuf,
     /// The initramfs.
-    #[serde(rename = "InitRdPath")]
+    #[serde(rename = "InitRdPath", skip_serializing_if = "Option::is_none")]
     pub init_rd_path: Option<PathBuf>,
     /// The kernel's command line.
     #[serde(default)]
@@ -110,12 +115,43 @@ pub struct Memory {
     /// Its size in MiB.
     #[serde(rename = "SizeInMB")]
     pub size_in_mb: u32,
+    /// When the host gives it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backing: Option<MemoryBacking>,
+    /// The older way to say that: `true` is [`MemoryBacking::Virtual`], `false` [`MemoryBacking::Physical`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_overcommit: Option<bool>,
+}
+
+impl Memory {
+    /// When the host gives it; [`MemoryBacking::Virtual`] where the document does not say.
+    #[must_use]
+    pub fn backing(&self) -> MemoryBacking {
+        match (self.backing, self.allow_overcommit) {
+            (Some(backing), _) => backing,
+            (None, Some(false)) => MemoryBacking::Physical,
+            (None, _) => MemoryBacking::Virtual,
+        }
+    }
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { size_in_mb: 512 }
+        Self {
+            size_in_mb: 512,
+            backing: None,
+            allow_overcommit: None,
+        }
     }
+}
+
+/// When the host gives a VM its memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemoryBacking {
+    /// Page by page, as the VM touches it.
+    Virtual,
+    /// All of it, before the VM starts.
+    Physical,
 }
 
 /// Virtual processors.
@@ -136,17 +172,17 @@ impl Default for Processor {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Devices {
-    /// Serial ports, by number from 0.
-    #[serde(default)]
+    /// Serial ports, by number from 0 to 3.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub com_ports: BTreeMap<String, ComPort>,
     /// SCSI controllers, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scsi: BTreeMap<String, Scsi>,
     /// Network adapters, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub network_adapters: BTreeMap<String, NetworkAdapter>,
     /// Devices of device hosts, by instance id, or by a name that becomes one ([`super::instance_id`]).
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub flexible_iov: BTreeMap<String, FlexibleIoDevice>,
 }
 
@@ -163,7 +199,7 @@ pub struct ComPort {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct Scsi {
-    /// Disks, by logical unit number.
+    /// Disks, by logical unit number from 0.
     #[serde(default)]
     pub attachments: BTreeMap<String, Attachment>,
 }
@@ -195,6 +231,7 @@ pub enum AttachmentType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct NetworkAdapter {
-    /// Its MAC address.
+    /// Its MAC address; without one it gets one by its place among the adapters.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mac_address: Option<String>,
 }

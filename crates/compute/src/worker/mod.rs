@@ -1,7 +1,9 @@
 //! The worker: the process that owns one compute system.
 
 mod console;
+mod machine;
 mod internal;
+mod startup;
 
 use std::process::ExitCode;
 
