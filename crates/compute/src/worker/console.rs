@@ -51,13 +51,12 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Serves port `number` in `directory`, on `com<number>.qemu.sock` and `com<number>.sock`, and at `named_pipe`, if it is
-    /// not empty: a socket's path, or `\\.\pipe\x` for `x` in the runtime directory. Where somebody listens at
-    /// that already, the hub connects to it, else it listens there itself.
+    /// Serves port `number` in `directory`, on `com<number>.qemu.sock` and `com<number>.sock`, and at `named_pipe`, if the
+    /// document names one. Where somebody listens at that already, the hub connects to it, else it listens there itself.
     ///
     /// # Errors
     /// A socket, a thread or a descriptor cannot be had; what `named_pipe` names is no socket of this user.
-    pub(crate) fn start(directory: &Path, number: u8, named_pipe: &str) -> Result<Self> {
+    pub(crate) fn start(directory: &Path, number: u8, named_pipe: Option<&Path>) -> Result<Self> {
         let bind = |name: String| {
             let path = directory.join(name);
             listen(&path).map_err(|error| of_bind(number, &error))

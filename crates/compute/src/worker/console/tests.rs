@@ -17,17 +17,18 @@ struct Port {
 
 impl Port {
     fn new() -> Self {
-        Self::with(0, |_| String::new())
+        Self::with(0, |_| None)
     }
 
     /// With a named pipe, chosen when its directory is known.
-    fn with_pipe(name: impl FnOnce(&Path) -> String) -> Self {
-        Self::with(0, name)
+    fn with_pipe(path: impl FnOnce(&Path) -> PathBuf) -> Self {
+        Self::with(0, |directory| Some(path(directory)))
     }
 
-    fn with(number: u8, name: impl FnOnce(&Path) -> String) -> Self {
+    fn with(number: u8, pipe: impl FnOnce(&Path) -> Option<PathBuf>) -> Self {
         let directory = tempfile::tempdir_in("/tmp").unwrap();
-        let hub = Hub::start(directory.path(), number, &name(directory.path())).unwrap();
+        let pipe = pipe(directory.path());
+        let hub = Hub::start(directory.path(), number, pipe.as_deref()).unwrap();
         Self { directory, hub }
     }
 
@@ -241,7 +242,7 @@ fn clients_come_and_go_up_to_a_limit() {
 
 #[test]
 fn the_hub_ends_with_what_the_guest_had_written_and_leaves_nothing() {
-    let port = Port::with_pipe(|directory| directory.join("pipe").display().to_string());
+    let port = Port::with_pipe(|directory| directory.join("pipe"));
     let client = port.client();
     let mut guest = port.guest();
     // Accepted, as there is an answer.
@@ -260,7 +261,7 @@ fn the_hub_ends_with_what_the_guest_had_written_and_leaves_nothing() {
 
 #[test]
 fn idle_ports_cost_nothing() {
-    let port = Port::with(99, |_| String::new());
+    let port = Port::with(99, |_| None);
     let (client, mut half) = (port.client(), port.client());
     let guest = port.guest();
     (&guest).write_all(b"a").unwrap();
@@ -307,7 +308,7 @@ fn ticks(name: &str) -> u64 {
 
 #[test]
 fn a_named_pipe_is_listened_on_or_connected_to() {
-    let port = Port::with_pipe(|directory| directory.join("pipe").display().to_string());
+    let port = Port::with_pipe(|directory| directory.join("pipe"));
     let guest = port.guest();
     let client = connect(&port.directory.path().join("pipe"));
     (&guest).write_all(b"listening").unwrap();
@@ -318,7 +319,7 @@ fn a_named_pipe_is_listened_on_or_connected_to() {
     let server = tempfile::tempdir_in("/tmp").unwrap();
     let path = server.path().join("server");
     let listener = UnixListener::bind(&path).unwrap();
-    let other = Port::with_pipe(|_| path.display().to_string());
+    let other = Port::with_pipe(|_| path.clone());
     let (accepted, _) = listener.accept().unwrap();
     let accepted = bounded(accepted);
     let guest = other.guest();
@@ -331,7 +332,7 @@ fn a_named_pipe_is_listened_on_or_connected_to() {
 
     // Nobody listens there any more: the socket is replaced.
     drop(listener);
-    let third = Port::with_pipe(|_| path.display().to_string());
+    let third = Port::with_pipe(|_| path.clone());
     let client = connect(&path);
     let guest = third.guest();
     (&guest).write_all(b"replaced").unwrap();
@@ -343,7 +344,7 @@ fn what_is_no_socket_is_an_error_that_names_it() {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "kept").unwrap();
-    let error = Hub::start(directory.path(), 3, file.to_str().unwrap()).unwrap_err();
+    let error = Hub::start(directory.path(), 3, Some(&file)).unwrap_err();
     let text = error.to_string();
     assert!(
         text.contains("serial port 3") && text.contains("file"),
