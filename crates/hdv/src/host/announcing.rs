@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::carrier::HostCarrier;
+use super::instances::Announcing;
 use super::{DeviceHost, HostHandle, Shared};
 use crate::error::{DeviceId, HostError};
 use crate::function::Function;
@@ -20,12 +21,14 @@ impl DeviceHost {
         self.shared.instances().begin_attaching()?;
         let handle = HostHandle::of(&self.shared);
         if let Err(error) = system.attached(handle.clone()) {
-            // Also when the host was closed meanwhile: the system has nothing of it to forget.
-            let _ = self.shared.instances().attached(None);
+            self.shared.instances().not_attached();
             return Err(error);
         }
-        let waiting = self.shared.instances().attached(Some(&system));
-        let waiting = waiting.inspect_err(|_| system.detached(&handle))?;
+        let attached = self.shared.instances().attached(system);
+        let waiting = attached.map_err(|system| {
+            system.detached(&handle);
+            HostError::Closed
+        })?;
         // All of them, also after the first error.
         let results: Vec<_> = waiting.into_iter().map(|id| self.announce(id)).collect();
         results.into_iter().collect()
@@ -69,7 +72,7 @@ impl DeviceHost {
     /// torn down then. There is no such device, or it was removed meanwhile.
     pub fn announce(&self, id: DeviceId) -> Result<(), HostError> {
         let begun = self.shared.instances().begin_announcing(id)?;
-        let Some((system, instance)) = begun else {
+        let Some(Announcing { system, instance }) = begun else {
             return Ok(());
         };
         let Some(ids) = instance.ids else {

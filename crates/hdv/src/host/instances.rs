@@ -50,6 +50,12 @@ enum Attachment {
     To(Arc<dyn System>),
 }
 
+/// An instance, and the system that is to be told of it.
+pub(super) struct Announcing {
+    pub(super) system: Arc<dyn System>,
+    pub(super) instance: DeviceInstance,
+}
+
 /// What is left to do about an instance that its program removes.
 pub(super) enum Removal {
     /// It is none of these: not an instance, or somebody removes it already.
@@ -142,35 +148,36 @@ impl Instances {
         Ok(())
     }
 
-    /// The system has answered: it, unless it does not want the host. The instances that have waited for it.
+    /// The system does not want the host.
+    pub(super) fn not_attached(&mut self) {
+        self.attachment = Attachment::None;
+    }
+
+    /// The system has the host: the instances that have waited for that.
     ///
     /// # Errors
-    /// [`HostError::Closed`]: meanwhile, so that the system must be told.
+    /// The host was closed meanwhile: gives the system back, so that it is told.
     pub(super) fn attached(
         &mut self,
-        system: Option<&Arc<dyn System>>,
-    ) -> Result<Vec<DeviceId>, HostError> {
+        system: Arc<dyn System>,
+    ) -> Result<Vec<DeviceId>, Arc<dyn System>> {
         if self.closed {
-            return Err(HostError::Closed);
+            return Err(system);
         }
-        let Some(system) = system else {
-            self.attachment = Attachment::None;
-            return Ok(Vec::new());
-        };
-        self.attachment = Attachment::To(Arc::clone(system));
+        self.attachment = Attachment::To(system);
         let waiting = |entry: &&Entry| entry.progress == Progress::Waiting;
         let waiting = self.entries.iter().filter(waiting);
         Ok(waiting.map(|entry| entry.instance.id).collect())
     }
 
-    /// The instance, and the system that is to be told of it; `None` if there is nothing to do now.
+    /// An instance is announced; `None` if there is nothing to do now.
     ///
     /// # Errors
     /// [`HostError::NoSuchDevice`].
     pub(super) fn begin_announcing(
         &mut self,
         id: DeviceId,
-    ) -> Result<Option<(Arc<dyn System>, DeviceInstance)>, HostError> {
+    ) -> Result<Option<Announcing>, HostError> {
         let system = match &self.attachment {
             Attachment::To(system) => Some(Arc::clone(system)),
             Attachment::None | Attachment::Attaching => None,
@@ -184,7 +191,8 @@ impl Instances {
             return Ok(None);
         };
         entry.progress = Progress::Announcing;
-        Ok(Some((system, entry.instance.clone())))
+        let instance = entry.instance.clone();
+        Ok(Some(Announcing { system, instance }))
     }
 
     /// The system knows of it now. Whether its program has removed it meanwhile, which the system has to be told.

@@ -28,7 +28,7 @@ impl Allowance {
     /// [`MmioError::Limit`].
     pub(super) fn take(self: &Arc<Self>) -> Result<Permit, MmioError> {
         self.left
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(1)
             })
             .map_err(|_| MmioError::Limit { limit: self.limit })?;
