@@ -8,6 +8,7 @@
 //! | [`protocol`] | what handles, device hosts, brokers and workers say to each other |
 //! | `system` | [`ComputeSystem`], a handle: create, open, start, pause, plug in, wait for the end |
 //! | `attach` | a compute system as an [`hdv::System`]: device hosts register with its worker |
+//! | `handover` | what the creator of a worker tells it, and hears of it |
 //! | `places` | where compute systems are found: their sockets and directories, what dead workers left |
 //! | `worker` | the worker process: its VM's state, QEMU, plugging, consoles, devices of our own |
 //! | `broker`, `restricted` | device hosts without rights: the process that speaks for one, and that process's end |
@@ -18,6 +19,7 @@ mod attach;
 mod broker;
 pub mod document;
 mod error;
+mod handover;
 mod places;
 pub mod protocol;
 mod restricted;

@@ -1,11 +1,20 @@
 //! Where compute systems are found in the runtime directory: `systems/<name>.sock`, the worker's claimed socket, and
 //! `systems/<name>/`, its private directory; `<name>` is made of the id. What dead workers left is removed here.
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 
-use hdv_control::RuntimeDirectory;
+use hdv_control::{BindError, RuntimeDirectory, SocketClaim};
+use uuid::Uuid;
 
-use crate::Result;
+use crate::{Error, Result};
+
+/// Where compute systems are, in the runtime directory.
+const SYSTEMS: &str = "systems";
+/// Longest id, in bytes.
+const ID_LIMIT: usize = 255;
+/// What ids are hashed with to make names of them.
+const NAMESPACE: Uuid = Uuid::from_u128(0x2f0b_5c4e_93d1_4a07_8f6e_51c7_a9be_0d42);
 
 /// The paths of one compute system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,20 +25,153 @@ pub(crate) struct Place {
     pub(crate) directory: PathBuf,
 }
 
-/// Where the system of an id is, or would be.
+impl Place {
+    fn of_socket(socket: PathBuf) -> Self {
+        Self {
+            directory: socket.with_extension(""),
+            socket,
+        }
+    }
+}
+
+/// Where the system of an id is, or would be. The name is 32 hexadecimal digits, whatever the id: a socket's path has
+/// little room.
 ///
 /// # Errors
 /// The id cannot be one: empty, longer than 255 bytes, or with control characters.
 pub(crate) fn place(runtime: &RuntimeDirectory, id: &str) -> Result<Place> {
-    let _ = (runtime, id);
-    todo!()
+    let bad = |reason| {
+        let id = id.chars().take(ID_LIMIT).collect();
+        Err(Error::BadId { id, reason })
+    };
+    if id.is_empty() {
+        return bad("it is empty");
+    }
+    if id.len() > ID_LIMIT {
+        return bad("it is longer than 255 bytes");
+    }
+    if id.chars().any(char::is_control) {
+        return bad("it has control characters");
+    }
+    let name = Uuid::new_v5(&NAMESPACE, id.as_bytes()).simple();
+    let directory = runtime.subdirectory(SYSTEMS)?;
+    Ok(Place::of_socket(directory.join(format!("{name}.sock"))))
 }
 
-/// The living systems' places; what dead workers left is removed.
+/// The living systems' places; what dead workers left is removed. A worker may just be starting, so that it does not
+/// listen yet.
 ///
 /// # Errors
 /// The runtime directory cannot be used.
 pub(crate) fn living(runtime: &RuntimeDirectory) -> Result<Vec<Place>> {
-    let _ = runtime;
-    todo!()
+    let living = runtime.living(SYSTEMS)?;
+    Ok(living.into_iter().map(Place::of_socket).collect())
+}
+
+/// Takes the place of an id for this process, a worker: its listening socket and, empty, its directory. Both go when
+/// what is given back is dropped.
+///
+/// # Errors
+/// The id cannot be one, or is taken; the socket or the directory cannot be had.
+pub(crate) fn claim(runtime: &RuntimeDirectory, id: &str) -> Result<(UnixListener, Claimed)> {
+    let place = place(runtime, id)?;
+    match SocketClaim::bind_with_directory(&place.socket) {
+        Ok((listener, claim)) => Ok((
+            listener,
+            Claimed {
+                place,
+                _claim: claim,
+            },
+        )),
+        Err(BindError::InUse { .. }) => Err(Error::AlreadyExists(id.to_owned())),
+        Err(error) => Err(Error::Io {
+            doing: format!("taking a place for compute system {id:?}"),
+            source: std::io::Error::other(error),
+        }),
+    }
+}
+
+/// A place that is this process's, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    place: Place,
+    _claim: SocketClaim,
+}
+
+impl Claimed {
+    /// The worker's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.place.socket
+    }
+
+    /// The directory of its other sockets and files, of mode 0700.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.place.directory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> (tempfile::TempDir, RuntimeDirectory) {
+        let parent = tempfile::tempdir().unwrap();
+        let runtime = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+        (parent, runtime)
+    }
+
+    #[test]
+    fn places_are_short_and_tell_ids_apart() {
+        let (_parent, runtime) = runtime();
+        let systems = runtime.path().join("systems");
+        let mut sockets = Vec::new();
+        let long = "ä".repeat(127);
+        for id in ["a", "A", "../a", "a/b", "a b", "-x", ".", &long] {
+            let Place { socket, directory } = place(&runtime, id).unwrap();
+            assert_eq!(socket.parent(), Some(systems.as_path()));
+            assert_eq!(directory.with_extension("sock"), socket);
+            let name = directory.file_name().unwrap().to_str().unwrap();
+            assert_eq!(name.len(), 32);
+            assert!(name.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+            assert_eq!(place(&runtime, id).unwrap().socket, socket);
+            sockets.push(socket);
+        }
+        sockets.sort();
+        sockets.dedup();
+        assert_eq!(sockets.len(), 8);
+    }
+
+    #[test]
+    fn what_cannot_be_an_id_is_refused() {
+        let (_parent, runtime) = runtime();
+        for id in ["", "a\nb", "\0", &"x".repeat(256), &"\u{85}"] {
+            let refused = place(&runtime, id);
+            assert!(matches!(refused, Err(Error::BadId { .. })), "{id:?}");
+        }
+        assert!(place(&runtime, &"x".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn a_place_is_taken_once_and_leaves_nothing() {
+        let (_parent, runtime) = runtime();
+        let (_listener, claimed) = claim(&runtime, "vm").unwrap();
+        assert_eq!(claimed.socket(), place(&runtime, "vm").unwrap().socket);
+        std::fs::write(claimed.directory().join("file"), "").unwrap();
+        let again = claim(&runtime, "vm");
+        assert!(matches!(again, Err(Error::AlreadyExists(id)) if id == "vm"));
+        let (_other, other) = claim(&runtime, "vm2").unwrap();
+        let mut sockets: Vec<_> = living(&runtime).unwrap();
+        sockets.sort_by(|a, b| a.socket.cmp(&b.socket));
+        let mut expected = vec![
+            place(&runtime, "vm").unwrap(),
+            place(&runtime, "vm2").unwrap(),
+        ];
+        expected.sort_by(|a, b| a.socket.cmp(&b.socket));
+        assert_eq!(sockets, expected);
+        drop((claimed, other));
+        assert_eq!(living(&runtime).unwrap(), []);
+        let left = std::fs::read_dir(runtime.path().join("systems")).unwrap();
+        assert_eq!(left.count(), 0);
+        claim(&runtime, "vm").unwrap();
+    }
 }

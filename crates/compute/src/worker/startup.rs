@@ -1,0 +1,104 @@
+//! How a worker begins: it leaves its creator's session, keeps none of its descriptors, and takes its order from standard
+//! input. What it does then is in `worker`.
+//!
+//! The one place of the worker with `unsafe`: descriptors that the creator let slip through are closed by their numbers.
+
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::handover::{self, Order};
+use crate::{Error, Result};
+
+/// What a worker has been told, and the creator, who waits to hear that it is there.
+#[derive(Debug)]
+pub(crate) struct Startup {
+    /// The id of its compute system, as it was given.
+    pub(crate) id: String,
+    /// The document, as it was given.
+    pub(crate) document: String,
+    creator: UnixStream,
+}
+
+impl Startup {
+    /// Makes this process a worker's. Must come first in the process: it closes every descriptor but the standard ones.
+    ///
+    /// # Errors
+    /// It was not started by a creator, or that is gone.
+    pub(crate) fn begin() -> Result<Self> {
+        let failed = |doing: &str, source: io::Error| Error::Io {
+            doing: doing.to_owned(),
+            source,
+        };
+        close_inherited();
+        // No signal for the creator's terminal or group is for the worker, too. It fails only where it is so already.
+        let _ = rustix::process::setsid();
+        let creator = take_stdin().map_err(|source| {
+            failed(
+                "taking the socket of who started the worker (only the library starts it)",
+                source,
+            )
+        })?;
+        let Order { id, document } = Order::receive(&creator)
+            .map_err(|source| failed("receiving what the worker is to be", source))?;
+        Ok(Self {
+            id,
+            document,
+            creator,
+        })
+    }
+
+    /// Tells the creator that others can connect to the worker now. The socket is its handle from here on, before any hello:
+    /// when it closes, that handle is closed.
+    ///
+    /// # Errors
+    /// The creator is gone.
+    pub(crate) fn ready(self) -> Result<UnixStream> {
+        handover::answer(&self.creator, Ok(())).map_err(|source| Error::Io {
+            doing: "telling the creator that the worker is there".to_owned(),
+            source,
+        })?;
+        Ok(self.creator)
+    }
+
+    /// Tells the creator why there will be no worker.
+    pub(crate) fn refuse(self, error: &Error) {
+        if let Err(error) = handover::answer(&self.creator, Err(error.to_control())) {
+            tracing::warn!(%error, "nobody is left to hear why there is no worker");
+        }
+    }
+}
+
+/// Standard input as a socket; what has its number then is `/dev/null`.
+fn take_stdin() -> io::Result<UnixStream> {
+    let stdin = io::stdin();
+    let creator = UnixStream::from(stdin.as_fd().try_clone_to_owned()?);
+    // It is one.
+    creator.peer_addr()?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(creator)
+}
+
+fn close_inherited() {
+    const FIRST: RawFd = 3;
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        numbers
+            .filter(|number| *number >= FIRST)
+            .collect::<Vec<_>>()
+    });
+    match listed {
+        Ok(numbers) => {
+            for number in numbers {
+                // SAFETY: the process has just begun: nothing in it has a descriptor that it counts on, other than the
+                // standard ones, which are below. What the list was read from is closed already; its number is no
+                // descriptor any more.
+                unsafe { rustix::io::close(number) };
+            }
+        }
+        Err(error) => tracing::warn!(%error, "descriptors of the creator may have been kept"),
+    }
+}
