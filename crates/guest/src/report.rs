@@ -25,6 +25,18 @@ pub struct Outcome {
     pub round: u32,
 }
 
+/// What became of a PCI function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It is there since the kernel's first look through the buses.
+    First,
+    /// It came later.
+    Later,
+    /// It is gone.
+    Gone,
+}
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -55,6 +67,31 @@ pub enum Line {
     Waiting {
         /// Which boot of the guest, from 1.
         round: u32,
+    },
+    /// One of our functions came or went (watch mode).
+    Device {
+        /// Its PCI address.
+        address: String,
+        /// PCI vendor id.
+        vendor: u16,
+        /// PCI device id.
+        device: u16,
+        /// What became of it.
+        change: Change,
+        /// Microseconds on the kernel's clock when the kernel found it.
+        enumerated_us: Option<u64>,
+        /// Microseconds on that clock when the program saw it.
+        clock_us: u64,
+    },
+    /// The console asked for the time (watch mode).
+    Clock {
+        /// Microseconds on the guest's monotonic clock.
+        clock_us: u64,
+    },
+    /// The power button was pressed; the guest powers off (watch mode).
+    PowerButton {
+        /// Microseconds on the guest's monotonic clock.
+        clock_us: u64,
     },
     /// A small file that a check has made for people to look at.
     File {

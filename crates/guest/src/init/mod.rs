@@ -11,20 +11,27 @@ pub mod marker;
 pub mod parameters;
 pub mod system;
 
+mod watch;
+
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hdv_devices::sensor::registers::VENDOR_ID;
+use hdv_devices::sensor::registers::{DEVICE_ID, VENDOR_ID};
+use hdv_devices::sriov_sensor::registers::VF_DEVICE_ID;
 
 use self::parameters::{Mode, Parameters};
-use crate::checks::{self, Check, Failure, Verdict, ensure};
+use self::watch::Next;
+use crate::checks::{self, Check, Failure, Settings, Verdict, ensure};
 use crate::family::{Family, Run};
-use crate::platform::Result;
+use crate::platform::direct::Direct;
+use crate::platform::memory::HUGE_PAGE_BYTES;
 use crate::platform::sysfs::{self, Sysfs};
 use crate::platform::vfio_pci::VfioPci;
+use crate::platform::{Identity, Result};
 use crate::report::{Line, Outcome};
+use crate::sensor::ring;
 use crate::sriov::{
     self,
     vf::{gone, quota},
@@ -74,6 +81,9 @@ pub fn main() {
     }
 
     let mut again = parameters.reboot && round == 1 && marker.is_ok();
+    if matches!(worked, Ok(Next::Reboot)) {
+        guest.end(true);
+    }
     if again && let Err(error) = marker::leave() {
         guest.check(outcome("reboot", false, error.to_string()));
         again = false;
@@ -96,7 +106,8 @@ struct Guest {
 }
 
 impl Guest {
-    fn work(self, parameters: &Parameters) {
+    /// Does what is asked for; what was asked for meanwhile.
+    fn work(self, parameters: &Parameters) -> Next {
         let sensors = if parameters.sensors_wanted() {
             self.find(VENDOR_ID, parameters.settings.device_id, "sensors")
         } else {
@@ -131,9 +142,14 @@ impl Guest {
             match mode {
                 Mode::Wait => self.wait(),
                 Mode::Sriov => sriov::check(&mut |line| self.take(line)),
+                Mode::Watch => match self.watch(parameters) {
+                    Next::GoOn => {}
+                    next => return next,
+                },
                 _ if !parameters.sensors_wanted() => {}
                 Mode::Sysfs => self.through_sysfs(parameters, &sensors),
                 Mode::Vfio => self.through_vfio(parameters, &sensors),
+                Mode::Direct => self.directly(parameters, &sensors),
                 Mode::Live => self.first("live", &sensors, |device| live(parameters, device)),
                 Mode::Quota => self.first(quota::NAME, &sensors, |device| {
                     let Some(quota) = parameters.quota else {
@@ -154,6 +170,7 @@ impl Guest {
                 }
             }
         }
+        Next::GoOn
     }
 
     /// The addresses of the functions with these ids.
@@ -187,8 +204,14 @@ impl Guest {
                 });
                 (DRIVER, checked)
             }
-            // Only sensors have something to show as it comes.
-            Mode::Live | Mode::Quota | Mode::Gone | Mode::Wait | Mode::Sriov => return,
+            // Only sensors are driven without an IOMMU, and have something to show as it comes.
+            Mode::Direct
+            | Mode::Live
+            | Mode::Quota
+            | Mode::Gone
+            | Mode::Wait
+            | Mode::Sriov
+            | Mode::Watch => return,
         };
         if let Err(error) = opened {
             for check in family.wanted(selection) {
@@ -213,6 +236,58 @@ impl Guest {
                 }
             }
         }
+    }
+
+    /// Sensors in a guest without an IOMMU: every check but the one that memory around a ring is out of reach.
+    fn directly(self, parameters: &Parameters, found: &[String]) {
+        let mut selection = parameters.checks.of_sensors();
+        selection.retain(|check| !matches!(check, Check::BadSettings | Check::TwoSensors));
+        let mut settings = parameters.settings.clone();
+        while ring::bytes(settings.ring) > HUGE_PAGE_BYTES {
+            settings.ring /= 2;
+        }
+        for address in found {
+            match system::unbind(address).and_then(|()| Direct::open(address)) {
+                Ok(device) => checks::run(&selection, vec![device], &settings, &mut |outcome| {
+                    self.check(outcome);
+                }),
+                Err(error) => {
+                    self.not_opened(Check::Identity.name(), address, "direct", &error);
+                }
+            }
+        }
+    }
+
+    /// Tells devices as they come and go, and checks the sensors among them.
+    fn watch(self, parameters: &Parameters) -> Next {
+        let watched = watch::watch(
+            self.round,
+            &mut |line| print(&line),
+            &mut |address, identity| {
+                let Identity { vendor, device, .. } = identity;
+                if vendor != VENDOR_ID || !matches!(device, DEVICE_ID | VF_DEVICE_ID) {
+                    return;
+                }
+                let settings = Settings {
+                    device_id: device,
+                    ..parameters.settings.clone()
+                };
+                let parameters = Parameters {
+                    settings,
+                    ..parameters.clone()
+                };
+                let address = [address.to_owned()];
+                if parameters.modes.contains(&Mode::Direct) {
+                    self.directly(&parameters, &address);
+                } else {
+                    self.through_sysfs(&parameters, &address);
+                }
+            },
+        );
+        watched.unwrap_or_else(|error| {
+            self.check(outcome("watch", false, error.to_string()));
+            Next::Off
+        })
     }
 
     fn through_vfio(self, parameters: &Parameters, found: &[String]) {

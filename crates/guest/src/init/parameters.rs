@@ -2,7 +2,7 @@
 //!
 //! | parameter | meaning | default |
 //! | --- | --- | --- |
-//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `live`, `quota`, `gone`, `wait`, `sriov` | `vfio` |
+//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `direct`, `live`, `quota`, `gone`, `wait`, `sriov`, `watch` | `vfio` |
 //! | `openhdv.devices=A,B` | what to check: `sensor`, `sensor-vf` in place of it, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
 //! | `openhdv.checks=A,B` | which checks, by name | all of these devices |
 //! | `openhdv.sensors=N` | sensors that must be there, if they are checked | 1 |
@@ -35,6 +35,8 @@ pub enum Mode {
     Sysfs,
     /// Every check, through vfio-pci.
     Vfio,
+    /// Checks of sensors through [`Direct`](crate::platform::direct::Direct).
+    Direct,
     /// Samples are read and printed.
     Live,
     /// The first sensor, a VF, keeps to its quota.
@@ -45,13 +47,15 @@ pub enum Mode {
     Wait,
     /// Checks of this machine's own SR-IOV devices, whatever `openhdv.devices` says.
     Sriov,
+    /// Our devices are told and sensors checked as they come, until the console or the power button ends it.
+    Watch,
 }
 
 impl Mode {
     /// Whether it is about the devices of `openhdv.devices`.
     #[must_use]
     pub const fn needs_devices(self) -> bool {
-        !matches!(self, Self::Wait | Self::Sriov)
+        !matches!(self, Self::Wait | Self::Sriov | Self::Watch)
     }
 }
 
@@ -62,12 +66,17 @@ impl FromStr for Mode {
         match text {
             "sysfs" => Ok(Self::Sysfs),
             "vfio" => Ok(Self::Vfio),
+            "direct" => Ok(Self::Direct),
             "live" => Ok(Self::Live),
             "quota" => Ok(Self::Quota),
             "gone" => Ok(Self::Gone),
             "wait" => Ok(Self::Wait),
             "sriov" => Ok(Self::Sriov),
-            _ => Err("there are sysfs, vfio, live, quota, gone, wait and sriov".to_owned()),
+            "watch" => Ok(Self::Watch),
+            _ => Err(
+                "there are sysfs, vfio, direct, live, quota, gone, wait, sriov and watch"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -290,8 +299,10 @@ mod tests {
         let (parameters, wrong) = Parameters::parse("openhdv.devices=sensor,sensor-vf");
         assert_eq!(wrong.len(), 1);
         assert_eq!(parameters.settings.device_id, DEVICE_ID);
-        let (parameters, _) = Parameters::parse("openhdv.mode=wait,sriov");
+        let (parameters, _) = Parameters::parse("openhdv.mode=wait,sriov,watch");
         assert!(!parameters.sensors_wanted());
+        let (parameters, _) = Parameters::parse("openhdv.mode=watch,direct");
+        assert!(parameters.sensors_wanted());
     }
 
     #[test]

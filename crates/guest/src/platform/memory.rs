@@ -15,6 +15,8 @@ use super::{Result, Width};
 
 /// The granularity of mappings in bytes.
 pub const PAGE_BYTES: u64 = 4096;
+/// Bytes of a huge page.
+pub const HUGE_PAGE_BYTES: u64 = 2 << 20;
 
 /// A readable and writable mapping, shared with a device or another process.
 #[derive(Debug)]
@@ -43,6 +45,24 @@ impl Memory {
                 length,
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
+            )
+        }?;
+        Self::own(base, length)
+    }
+
+    /// Maps one huge page of zeroes: contiguous in physical memory, and it stays where it is.
+    ///
+    /// # Errors
+    /// What mmap reports; `ENOMEM` when the kernel has no huge page set aside.
+    pub fn huge() -> std::result::Result<Self, Errno> {
+        let length = usize::try_from(HUGE_PAGE_BYTES).map_err(|_| Errno::INVAL)?;
+        // SAFETY: the kernel chooses the address, so no other mapping is replaced.
+        let base = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::HUGETLB | MapFlags::HUGE_2MB | MapFlags::POPULATE,
             )
         }?;
         Self::own(base, length)

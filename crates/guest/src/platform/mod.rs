@@ -1,9 +1,10 @@
 //! The traits every driver is written over, and what crosses them.
 //!
-//! Implementations: [`vfio_pci`] (inside a guest), [`vfio_user`] (outside one) and, for BAR
-//! access alone, [`sysfs`].
+//! Implementations: [`vfio_pci`] (inside a guest), [`vfio_user`] (outside one), [`direct`] (inside a guest
+//! that has no IOMMU) and, for BAR access alone, [`sysfs`].
 
 pub mod addresses;
+pub mod direct;
 pub mod dma;
 pub mod memory;
 pub mod pci;

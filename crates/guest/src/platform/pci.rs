@@ -52,6 +52,8 @@ pub const MSIX_ENTRY_CONTROL: u64 = 12;
 pub const MSIX_ENTRY_MASKED: u64 = 1;
 /// Message Control: MSI-X is enabled.
 pub const MSIX_ENABLE: u16 = 1 << 15;
+/// Message Control: the number of entries of the table less 1.
+pub const MSIX_TABLE_SIZE: u16 = 0x7ff;
 /// Message Control: every vector is masked.
 pub const MSIX_MASK_ALL: u16 = 1 << 14;
 
@@ -123,6 +125,14 @@ pub fn msix_control(device: &(impl BarAccess + ?Sized)) -> Result<u16> {
     find_capability(device, CAPABILITY_MSIX)?
         .map(|at| at + MSIX_CONTROL)
         .ok_or_else(|| Error::Missing(format!("{} has no MSI-X capability", device.name())))
+}
+
+/// How many entries the MSI-X table has.
+///
+/// # Errors
+/// When the function has no MSI-X.
+pub fn msix_vectors(device: &(impl BarAccess + ?Sized)) -> Result<u16> {
+    Ok((read_word(device, msix_control(device)?)? & MSIX_TABLE_SIZE) + 1)
 }
 
 /// Writes the mask bit of a vector in the MSI-X table.
