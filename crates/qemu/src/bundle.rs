@@ -64,6 +64,24 @@ impl Bundle {
         dependencies: Dependencies::Named(&["linux-image-", "linux-modules-"]),
     };
 
+    /// UEFI firmware for x86-64 guests (OVMF).
+    pub const OVMF: Self = Self {
+        name: "ovmf",
+        description: "UEFI firmware for guests",
+        suite: "trixie",
+        packages: &["ovmf"],
+        dependencies: Dependencies::Named(&[]),
+    };
+
+    /// A static busybox: the programs of the guest lab.
+    pub const BUSYBOX: Self = Self {
+        name: "busybox",
+        description: "a shell and small programs for guests",
+        suite: "trixie",
+        packages: &["busybox-static"],
+        dependencies: Dependencies::Named(&[]),
+    };
+
     /// `lspci` and the list of PCI identities.
     pub const PCIUTILS: Self = Self {
         name: "pciutils",
@@ -93,10 +111,12 @@ impl Bundle {
     };
 
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::QEMU,
         Self::KERNEL_CLOUD,
         Self::KERNEL_FULL,
+        Self::OVMF,
+        Self::BUSYBOX,
         Self::PCIUTILS,
         Self::VALGRIND,
         Self::PKGCONF,

@@ -8,6 +8,7 @@
 //! | [`locate`] | a QEMU that has `vfio-user-pci`: the one named, one in `PATH`, one in the cache |
 //! | [`kernel`] | a guest kernel and its modules |
 //! | [`initramfs`] | the guest's first file system |
+//! | [`lab`] | a folder with a kernel, an initramfs and a disk to try devices in |
 //! | [`machine`] | QEMU's command line |
 //! | [`accelerator`] | how QEMU runs a guest's processors |
 //! | [`trial`] | which accelerator boots a kernel here, tried and not guessed |
@@ -43,6 +44,7 @@ pub mod fetch;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
+pub mod lab;
 pub mod locate;
 pub mod machine;
 mod probe_init;

@@ -46,11 +46,16 @@ const SLIP: usize = 2;
 /// Compares a value with a shape and takes out of it what means nothing: nulls (in JSON of HCS an absent property) and hints.
 ///
 /// # Errors
-/// A property that is unknown or not supported; a word likewise.
+/// A property that is unknown or not supported; a word likewise; something else than an object.
 pub(super) fn compare(value: &mut Value, shape: &Shape, path: &str) -> Result<(), DocumentError> {
-    // Something else than an object is of the wrong type, which serde says.
+    // serde would take the values of an array for those of the properties.
     let Value::Object(properties) = value else {
-        return Ok(());
+        let what = match value {
+            Value::Array(_) => "an array".to_owned(),
+            value => value.to_string(),
+        };
+        let reason = format!("it is {what} and an object is expected");
+        return Err(DocumentError::new(path, reason));
     };
     let mut kept = Map::new();
     for (name, mut value) in std::mem::take(properties) {
