@@ -226,6 +226,51 @@ typedef HANDLE* PHANDLE;
 typedef void* HCS_SYSTEM;
 typedef void* HCS_OPERATION;
 
+/* A process in a compute system. There are none here. */
+typedef void* HCS_PROCESS;
+
+/* Where one is asked for, null. */
+typedef struct _SECURITY_DESCRIPTOR SECURITY_DESCRIPTOR;
+
+/* All rights, for HcsOpenComputeSystem. */
+#define GENERIC_ALL 0x10000000u
+
+/* For waits in milliseconds: without an end. */
+#define INFINITE 0xFFFFFFFFu
+
+/* ---- Enumerations. ----
+ *
+ * They have 32 bits in C++ too, so that flags can be combined. */
+#ifdef __cplusplus
+#define OPENHDV_ENUM(name) enum name : int
+#define OPENHDV_ENUM_FLAG_OPERATORS(name)                                                        \
+    extern "C++" {                                                                               \
+    constexpr name operator|(name left, name right)                                              \
+    {                                                                                            \
+        return static_cast<name>(static_cast<int>(left) | static_cast<int>(right));              \
+    }                                                                                            \
+    constexpr name operator&(name left, name right)                                              \
+    {                                                                                            \
+        return static_cast<name>(static_cast<int>(left) & static_cast<int>(right));              \
+    }                                                                                            \
+    constexpr name operator~(name value)                                                         \
+    {                                                                                            \
+        return static_cast<name>(~static_cast<int>(value));                                      \
+    }                                                                                            \
+    inline name& operator|=(name& left, name right)                                              \
+    {                                                                                            \
+        return left = left | right;                                                              \
+    }                                                                                            \
+    inline name& operator&=(name& left, name right)                                              \
+    {                                                                                            \
+        return left = left & right;                                                              \
+    }                                                                                            \
+    }
+#else
+#define OPENHDV_ENUM(name) enum name
+#define OPENHDV_ENUM_FLAG_OPERATORS(name)
+#endif
+
 /* ---- GUIDs. ---- */
 
 #ifndef GUID_DEFINED
@@ -326,11 +371,44 @@ typedef LONG HRESULT;
 #define E_HANDLE ((HRESULT)0x80070006u)
 #define E_OUTOFMEMORY ((HRESULT)0x8007000Eu)
 #define E_INVALIDARG ((HRESULT)0x80070057u)
+
+/* Of compute systems. */
+#define HCS_E_TERMINATED_DURING_START ((HRESULT)0x80370100u)
+#define HCS_E_IMAGE_MISMATCH ((HRESULT)0x80370101u)
+#define HCS_E_HYPERV_NOT_INSTALLED ((HRESULT)0x80370102u)
 #define HCS_E_INVALID_STATE ((HRESULT)0x80370105u)
+#define HCS_E_UNEXPECTED_EXIT ((HRESULT)0x80370106u)
+#define HCS_E_TERMINATED ((HRESULT)0x80370107u)
+#define HCS_E_CONNECT_FAILED ((HRESULT)0x80370108u)
+#define HCS_E_CONNECTION_TIMEOUT ((HRESULT)0x80370109u)
+#define HCS_E_CONNECTION_CLOSED ((HRESULT)0x8037010Au)
+#define HCS_E_UNKNOWN_MESSAGE ((HRESULT)0x8037010Bu)
+#define HCS_E_UNSUPPORTED_PROTOCOL_VERSION ((HRESULT)0x8037010Cu)
+#define HCS_E_INVALID_JSON ((HRESULT)0x8037010Du)
 #define HCS_E_SYSTEM_NOT_FOUND ((HRESULT)0x8037010Eu)
+#define HCS_E_SYSTEM_ALREADY_EXISTS ((HRESULT)0x8037010Fu)
+#define HCS_E_SYSTEM_ALREADY_STOPPED ((HRESULT)0x80370110u)
+#define HCS_E_PROTOCOL_ERROR ((HRESULT)0x80370111u)
+#define HCS_E_INVALID_LAYER ((HRESULT)0x80370112u)
+#define HCS_E_WINDOWS_INSIDER_REQUIRED ((HRESULT)0x80370113u)
+#define HCS_E_SERVICE_NOT_AVAILABLE ((HRESULT)0x80370114u)
+#define HCS_E_OPERATION_NOT_STARTED ((HRESULT)0x80370115u)
+#define HCS_E_OPERATION_ALREADY_STARTED ((HRESULT)0x80370116u)
+#define HCS_E_OPERATION_PENDING ((HRESULT)0x80370117u)
+#define HCS_E_OPERATION_TIMEOUT ((HRESULT)0x80370118u)
+#define HCS_E_OPERATION_SYSTEM_CALLBACK_ALREADY_SET ((HRESULT)0x80370119u)
+#define HCS_E_OPERATION_RESULT_ALLOCATION_FAILED ((HRESULT)0x8037011Au)
+#define HCS_E_ACCESS_DENIED ((HRESULT)0x8037011Bu)
+#define HCS_E_GUEST_CRITICAL_ERROR ((HRESULT)0x8037011Cu)
+#define HCS_E_PROCESS_INFO_NOT_AVAILABLE ((HRESULT)0x8037011Du)
+#define HCS_E_SERVICE_DISCONNECT ((HRESULT)0x8037011Eu)
+#define HCS_E_PROCESS_ALREADY_STOPPED ((HRESULT)0x8037011Fu)
+#define HCS_E_SYSTEM_NOT_CONFIGURED_FOR_OPERATION ((HRESULT)0x80370120u)
+#define HCS_E_OPERATION_ALREADY_CANCELLED ((HRESULT)0x80370121u)
 
 /* For HRESULT_FROM_WIN32. */
 #define ERROR_SUCCESS 0
+#define ERROR_FILE_NOT_FOUND 2
 #define ERROR_ACCESS_DENIED 5
 #define ERROR_INVALID_HANDLE 6
 #define ERROR_OUTOFMEMORY 14
@@ -342,6 +420,21 @@ typedef LONG HRESULT;
 #define ERROR_POSSIBLE_DEADLOCK 1131
 #define ERROR_NOT_FOUND 1168
 #define ERROR_RETRY 1237
+
+/* ---- Memory that the library gives away. ---- */
+
+typedef void* HLOCAL;
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Frees a result document; null is none. Gives null. */
+HLOCAL WINAPI LocalFree(_Frees_ptr_opt_ HLOCAL Memory);
+
+#ifdef __cplusplus
+}
+#endif
 
 /* ---- IUnknown: a pointer to a pointer to a table that begins with these three. ---- */
 

@@ -23,37 +23,6 @@
 
 #include "computedefs.h"
 
-/* Enumerations have 32 bits in C++ too, so that flags can be combined. */
-#ifdef __cplusplus
-#define OPENHDV_ENUM(name) enum name : int
-#define OPENHDV_ENUM_FLAG_OPERATORS(name)                                                        \
-    extern "C++" {                                                                               \
-    constexpr name operator|(name left, name right)                                              \
-    {                                                                                            \
-        return static_cast<name>(static_cast<int>(left) | static_cast<int>(right));              \
-    }                                                                                            \
-    constexpr name operator&(name left, name right)                                              \
-    {                                                                                            \
-        return static_cast<name>(static_cast<int>(left) & static_cast<int>(right));              \
-    }                                                                                            \
-    constexpr name operator~(name value)                                                         \
-    {                                                                                            \
-        return static_cast<name>(~static_cast<int>(value));                                      \
-    }                                                                                            \
-    inline name& operator|=(name& left, name right)                                              \
-    {                                                                                            \
-        return left = left | right;                                                              \
-    }                                                                                            \
-    inline name& operator&=(name& left, name right)                                              \
-    {                                                                                            \
-        return left = left & right;                                                              \
-    }                                                                                            \
-    }
-#else
-#define OPENHDV_ENUM(name) enum name
-#define OPENHDV_ENUM_FLAG_OPERATORS(name)
-#endif
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -203,7 +172,8 @@ typedef struct HDV_PCI_DEVICE_INTERFACE {
 
 /* ---- Device hosts. ---- */
 
-/* Makes this process a device host for a compute system. A process may have several. */
+/* Makes this process a device host for a compute system. A process may have several. A virtual machine that is being
+ * created is waited for; it has the host's devices whose HostingModel is External. */
 HRESULT WINAPI HdvInitializeDeviceHost(_In_ HCS_SYSTEM ComputeSystem,
                                        _Out_ HDV_HOST* DeviceHostHandle);
 

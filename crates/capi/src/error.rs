@@ -1,4 +1,4 @@
-//! Result codes, what becomes one, and this thread's last error text.
+//! What becomes a result code, and this thread's last error text. The codes are in `codes`.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -10,52 +10,7 @@ use hdv_sriov::PfError;
 
 use crate::types::Hresult;
 
-/// The codes that the functions return.
-pub mod codes {
-    use crate::types::Hresult;
-
-    const fn code(value: u32) -> Hresult {
-        value.cast_signed()
-    }
-
-    /// A code of Windows as a result (`HRESULT_FROM_WIN32`).
-    const fn win32(value: u16) -> Hresult {
-        code(0x8007_0000 | value as u32)
-    }
-
-    /// Success.
-    pub const S_OK: Hresult = 0;
-    /// A COM object does not support an interface.
-    pub const E_NOINTERFACE: Hresult = code(0x8000_4002);
-    /// Null where a pointer is required.
-    pub const E_POINTER: Hresult = code(0x8000_4003);
-    /// Something unforeseen.
-    pub const E_FAIL: Hresult = code(0x8000_4005);
-    /// Not allowed.
-    pub const E_ACCESSDENIED: Hresult = win32(5);
-    /// Not a live handle of that kind.
-    pub const E_HANDLE: Hresult = win32(6);
-    /// Out of memory, or a mapping failed.
-    pub const E_OUTOFMEMORY: Hresult = win32(14);
-    /// No client, so neither memory nor interrupts.
-    pub const NOT_READY: Hresult = win32(21);
-    /// An argument makes no sense.
-    pub const E_INVALIDARG: Hresult = win32(87);
-    /// A client has it mapped.
-    pub const BUSY: Hresult = win32(170);
-    /// It exists already.
-    pub const ALREADY_EXISTS: Hresult = win32(183);
-    /// Not in guest memory.
-    pub const INVALID_ADDRESS: Hresult = win32(487);
-    /// This thread would wait for itself.
-    pub const POSSIBLE_DEADLOCK: Hresult = win32(1131);
-    /// There is no such thing.
-    pub const NOT_FOUND: Hresult = win32(1168);
-    /// The client waits for us: later, or from another thread.
-    pub const RETRY: Hresult = win32(1237);
-    /// There is no such compute system.
-    pub const HCS_E_SYSTEM_NOT_FOUND: Hresult = code(0x8037_010e);
-}
+pub mod codes;
 
 /// Why a function fails: for programs and for people.
 #[derive(Debug)]
@@ -78,6 +33,14 @@ impl Failure {
 
     pub(crate) fn null(what: &str) -> Self {
         Self::new(codes::E_POINTER, format!("{what} is null"))
+    }
+
+    /// A panic of ours.
+    pub(crate) fn fault() -> Self {
+        Self::new(
+            codes::E_FAIL,
+            "a fault of OpenHDV itself; what it printed on standard error says where: please report it",
+        )
     }
 
     pub(crate) fn argument(text: impl Into<Cow<'static, str>>) -> Self {
@@ -111,6 +74,7 @@ impl From<MmioError> for Failure {
             MmioError::Mapped { .. } => codes::BUSY,
             MmioError::NotAnEvent | MmioError::Gone => codes::E_HANDLE,
             MmioError::File(_) => codes::E_OUTOFMEMORY,
+            MmioError::Limit { .. } => codes::E_ACCESSDENIED,
             _ => codes::E_FAIL,
         };
         Self::told(code, &error)
@@ -136,7 +100,18 @@ impl From<HostError> for Failure {
             HostError::NoSuchDevice(_) | HostError::Closed => codes::E_HANDLE,
             HostError::InstanceExists(_) | HostError::AlreadyAttached => codes::ALREADY_EXISTS,
             HostError::InsideCall => codes::POSSIBLE_DEADLOCK,
+            HostError::TooManyDevices { .. } => codes::E_ACCESSDENIED,
             _ => codes::E_FAIL,
+        };
+        Self::told(code, &error)
+    }
+}
+
+impl From<hdv_compute::Error> for Failure {
+    fn from(error: hdv_compute::Error) -> Self {
+        let code = match &error {
+            hdv_compute::Error::Io { source, .. } => system_code(source),
+            error => error.code(),
         };
         Self::told(code, &error)
     }
@@ -240,6 +215,7 @@ mod tests {
             (MmioError::NotAnEvent, codes::E_HANDLE),
             (MmioError::Gone, codes::E_HANDLE),
             (MmioError::File(Errno::NODEV), codes::E_OUTOFMEMORY),
+            (MmioError::Limit { limit: 1 }, codes::E_ACCESSDENIED),
         ];
         for (error, expected) in pairs {
             assert_eq!(code(error), expected, "{error}");

@@ -12,10 +12,7 @@ pub(crate) fn result(body: impl FnOnce() -> Result<(), Failure>) -> Hresult {
     let failure = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return codes::S_OK,
         Ok(Err(failure)) => failure,
-        Err(_) => Failure::new(
-            codes::E_FAIL,
-            "a fault of OpenHDV itself; what it printed on standard error says where: please report it",
-        ),
+        Err(_) => Failure::fault(),
     };
     remember(failure.text);
     failure.code

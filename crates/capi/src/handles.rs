@@ -37,6 +37,7 @@ pub(crate) enum Kind {
     Host = 0xc6,
     Device = 0xc7,
     Interface = 0xc8,
+    Operation = 0xc9,
 }
 
 impl Kind {
@@ -46,6 +47,7 @@ impl Kind {
             Self::Host => "device host",
             Self::Device => "device",
             Self::Interface => "PCI_VIRTUALIZATION_INTERFACE",
+            Self::Operation => "operation",
         }
     }
 

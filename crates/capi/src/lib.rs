@@ -1,7 +1,7 @@
-//! The HDV functions with the C ABI, and the SR-IOV interface: `libcomputecore.so`, which is `libvmdevicehost.so` too.
+//! The HDV and HCS functions with the C ABI, and the SR-IOV interface: `libcomputecore.so`, which is `libvmdevicehost.so` too.
 //!
-//! Each function checks and translates what comes in, calls [`hdv`] or [`hdv_sriov`], and translates what
-//! goes out. Nothing is decided here: what a device host does is in [`hdv`]. The headers, in
+//! Each function checks and translates what comes in, calls [`hdv`], [`hdv_compute`] or [`hdv_sriov`], and translates what
+//! goes out. Nothing is decided here: what a device host does is in [`hdv`], what a compute system does in [`hdv_compute`]. The headers, in
 //! `include`, say what the functions mean; what they are called with is in [`types`].
 //!
 //! Handles are checked: a stale, foreign or null one is an error. No panic leaves a function; an
@@ -9,11 +9,14 @@
 
 mod callbacks;
 mod com;
+mod compute;
 mod create;
 mod descriptor;
 mod device;
+mod document;
 mod doorbell;
 mod error;
+mod gate;
 mod guard;
 mod guid;
 mod handles;
@@ -24,6 +27,7 @@ mod last_error;
 mod log;
 mod memory;
 mod nt;
+mod operation;
 mod physical_function;
 mod pointers;
 mod process;
@@ -35,9 +39,10 @@ mod system;
 pub mod types;
 mod without_sriov;
 
+pub use compute::*;
 pub use create::HdvCreateDeviceInstance;
 pub use descriptor::{OpenHdvCloseHandle, OpenHdvCreateEvent, OpenHdvCreateSection};
-
+pub use document::LocalFree;
 pub use doorbell::{
     HdvRegisterDoorbell, HdvRegisterDoorbellPage, HdvUnregisterDoorbell, HdvUnregisterDoorbellPage,
 };
@@ -51,6 +56,7 @@ pub use memory::{
     HdvCreateGuestMemoryAperture, HdvDestroyGuestMemoryAperture, HdvReadGuestMemory,
     HdvWriteGuestMemory,
 };
+pub use operation::*;
 pub use physical_function::OpenHdvCreatePhysicalFunction;
 pub use proxy::{
     HdvInitializeDeviceHostForProxy, HdvInitializeDeviceHostForProxyEx, HdvProxyDeviceHost,

@@ -19,16 +19,18 @@ pub(crate) unsafe fn strings(values: *const Pcwstr, count: u32) -> Result<Vec<St
             // SAFETY: within the array, by the contract.
             let value = unsafe { values.add(index).read_unaligned() };
             // SAFETY: by the contract.
-            unsafe { string(value, index) }
+            unsafe { string(value, &format!("value {index}")) }
         })
         .collect()
 }
 
+/// The caller's string, copied.
+///
 /// # Safety
 /// Null, or a string with a terminating zero.
-unsafe fn string(value: Pcwstr, index: usize) -> Result<String, Failure> {
+pub(crate) unsafe fn string(value: Pcwstr, what: &str) -> Result<String, Failure> {
     if value.is_null() {
-        return Err(Failure::null(&format!("value {index}")));
+        return Err(Failure::null(what));
     }
     let mut length = 0;
     // SAFETY: up to the terminating zero, by the contract.
@@ -39,7 +41,25 @@ unsafe fn string(value: Pcwstr, index: usize) -> Result<String, Failure> {
     let units = (0..length).map(|at| unsafe { value.add(at).read_unaligned() });
     char::decode_utf16(units)
         .collect::<Result<_, _>>()
-        .map_err(|error| Failure::argument(format!("value {index} is not UTF-16: {error}")))
+        .map_err(|error| Failure::argument(format!("{what} is not UTF-16: {error}")))
+}
+
+/// The caller's string, copied; none if there is none, or nothing in it.
+///
+/// # Safety
+/// As for [`string`].
+pub(crate) unsafe fn optional_string(value: Pcwstr, what: &str) -> Result<Option<String>, Failure> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: by the contract.
+    let text = unsafe { string(value, what) }?;
+    Ok(Some(text).filter(|text| !text.trim().is_empty()))
+}
+
+/// A text as UTF-16 with its terminating zero.
+pub(crate) fn wide(text: &str) -> Vec<u16> {
+    text.encode_utf16().chain([0]).collect()
 }
 
 /// Strings as a callback gets them.
@@ -51,10 +71,7 @@ pub(crate) struct WideStrings {
 
 impl WideStrings {
     pub(crate) fn new(values: &[String]) -> Self {
-        let texts: Vec<Vec<u16>> = values
-            .iter()
-            .map(|value| value.encode_utf16().chain([0]).collect())
-            .collect();
+        let texts: Vec<Vec<u16>> = values.iter().map(|value| wide(value)).collect();
         let pointers = texts
             .iter()
             .map(Vec::as_ptr)

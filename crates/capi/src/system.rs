@@ -1,11 +1,12 @@
-//! Handles of compute systems, and the system that is a directory of sockets.
+//! Handles of compute systems: of those that workers own, and of the system that is a directory of sockets.
 
 use std::ffi::{OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
-use hdv::{SocketDirectory, System};
+use hdv::SocketDirectory;
 
+use crate::compute::Compute;
 use crate::error::{Failure, codes};
 use crate::guard;
 use crate::guid::uuid;
@@ -14,12 +15,50 @@ use crate::pointers::{out, text};
 use crate::strings::strings;
 use crate::types::{Guid, HcsSystem, Hresult, Pcwstr};
 
-static SYSTEMS: Table<SocketDirectory> = Table::new(Kind::System);
+static SYSTEMS: Table<System> = Table::new(Kind::System);
 
-/// What a device host attaches to.
-pub(crate) fn system(handle: HcsSystem) -> Result<Arc<dyn System>, Failure> {
-    let system: Arc<SocketDirectory> = SYSTEMS.share(handle)?;
-    Ok(system)
+/// What a handle names.
+enum System {
+    Directory(Arc<SocketDirectory>),
+    Compute(Arc<Compute>),
+}
+
+/// What a device host attaches to; one that is being created is waited for.
+pub(crate) fn system(handle: HcsSystem) -> Result<Arc<dyn hdv::System>, Failure> {
+    match &*SYSTEMS.share(handle)? {
+        System::Directory(directory) => {
+            let system: Arc<SocketDirectory> = Arc::clone(directory);
+            Ok(system)
+        }
+        System::Compute(compute) => Ok(compute.system()?.system()),
+    }
+}
+
+/// One that a worker owns.
+pub(crate) fn compute(handle: HcsSystem) -> Result<Arc<Compute>, Failure> {
+    match &*SYSTEMS.share(handle)? {
+        System::Compute(compute) => Ok(Arc::clone(compute)),
+        System::Directory(directory) => Err(Failure::argument(format!(
+            "the compute system is a directory of sockets, {}: whoever connects there has the VM, nobody can do this to it \
+             from here",
+            directory.path().display()
+        ))),
+    }
+}
+
+/// Gives a compute system a handle.
+pub(crate) fn publish(compute: Arc<Compute>) -> Result<HcsSystem, Failure> {
+    SYSTEMS.insert(Arc::new(System::Compute(compute)))
+}
+
+/// Takes back a handle that nobody was given.
+pub(crate) fn forget(handle: HcsSystem) {
+    SYSTEMS.remove(handle);
+}
+
+/// Whether a handle is one.
+pub(crate) fn is_open(handle: HcsSystem) -> bool {
+    SYSTEMS.get(handle).is_ok()
 }
 
 /// Opens a directory of sockets.
@@ -37,7 +76,7 @@ pub unsafe extern "C" fn OpenHdvOpenSocketSystem(
         // SAFETY: by the contract.
         let directory = unsafe { text(directory, "Directory") }?;
         let opened = SocketDirectory::open(OsStr::from_bytes(directory.to_bytes()))?;
-        system.set(SYSTEMS.insert(Arc::new(opened))?);
+        system.set(SYSTEMS.insert(Arc::new(System::Directory(Arc::new(opened))))?);
         Ok(())
     })
 }
@@ -59,20 +98,31 @@ pub unsafe extern "C" fn OpenHdvSetConfiguration(
         let instance_id = unsafe { uuid(instance_id, "DeviceInstanceId") }?;
         // SAFETY: by the contract.
         let values = unsafe { strings(values, count) }?;
-        system.configure(instance_id, values);
+        match &*system {
+            System::Directory(directory) => directory.configure(instance_id, values),
+            System::Compute(_) => {
+                return Err(Failure::argument(
+                    "the compute system is a VM: what its devices are configured with is in its document, or in the \
+                     request that adds them (Configuration)",
+                ));
+            }
+        }
         Ok(())
     })
 }
 
 /// Closes a handle to a compute system; device hosts keep the system.
 #[unsafe(no_mangle)]
-pub extern "C" fn HcsCloseComputeSystem(system: HcsSystem) {
+pub extern "C" fn HcsCloseComputeSystem(handle: HcsSystem) {
     let closed = guard::result(|| {
-        SYSTEMS.share(system)?;
-        SYSTEMS.remove(system);
+        let system = SYSTEMS.share(handle)?;
+        SYSTEMS.remove(handle);
+        if let System::Compute(compute) = &*system {
+            compute.events().clear();
+        }
         Ok(())
     });
     if closed != codes::S_OK {
-        tracing::warn!("HcsCloseComputeSystem: {system:p} is not an open compute system");
+        tracing::warn!("HcsCloseComputeSystem: {handle:p} is not an open compute system");
     }
 }

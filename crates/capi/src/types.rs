@@ -2,8 +2,10 @@
 
 use std::ffi::{c_char, c_void};
 
+mod compute;
 mod virtualization;
 
+pub use compute::*;
 pub use virtualization::*;
 
 /// `HRESULT`.

@@ -4,12 +4,16 @@ use std::mem::{align_of, offset_of, size_of};
 
 use computecore::codes;
 use computecore::types::{
-    DEVICE_HOST_FLAGS, DEVICE_TYPE_PCI, DOORBELL_ANY_VALUE, Guid, HdvPciDeviceInterface,
-    HdvPciPnpId, Ntstatus, PCI_INTERFACE_VERSION_1, PciVirtualizationInterface, PhysicalFunction,
+    DEVICE_HOST_FLAGS, DEVICE_TYPE_PCI, DOORBELL_ANY_VALUE, EVENT_OPERATION_CALLBACK,
+    EVENT_OPTION_OPERATION_CALLBACKS, EVENT_SERVICE_DISCONNECT, EVENT_SYSTEM_EXITED, GENERIC_ALL,
+    Guid, HcsCreateOptions1, HcsEvent, HcsProcessInformation, HdvPciDeviceInterface, HdvPciPnpId,
+    INFINITE, Ntstatus, OperationType, PCI_INTERFACE_VERSION_1, PciVirtualizationInterface,
+    PhysicalFunction,
 };
 use hdv_sriov::NtStatus;
 use windows_sys::Wdk::System::SystemServices as wdm;
 use windows_sys::Win32::Foundation as win32;
+use windows_sys::Win32::System::HostComputeSystem as hcs;
 use windows_sys::Win32::System::Hypervisor as vendor;
 use windows_sys::core::{GUID, HRESULT};
 
@@ -66,6 +70,21 @@ fn pci_virtualization_interface_layout() {
         size_of::<wdm::INTERFACE>()
     );
     assert_eq!(size_of::<Ntstatus>(), size_of::<win32::NTSTATUS>());
+}
+
+#[test]
+fn hcs_layouts() {
+    same_offsets!(HcsEvent, hcs::HCS_EVENT:
+        event_type = Type, event_data = EventData, operation = Operation,
+    );
+    same_offsets!(HcsProcessInformation, hcs::HCS_PROCESS_INFORMATION:
+        process_id = ProcessId, reserved = Reserved, std_input = StdInput, std_output = StdOutput,
+        std_error = StdError,
+    );
+    same_offsets!(HcsCreateOptions1, hcs::HCS_CREATE_OPTIONS_1:
+        version = Version, user_token = UserToken, security_descriptor = SecurityDescriptor,
+        callback_options = CallbackOptions, callback_context = CallbackContext, callback = Callback,
+    );
 }
 
 #[test]
@@ -160,6 +179,37 @@ fn enumerations() {
     );
 }
 
+#[test]
+fn hcs_enumerations() {
+    let kinds = [
+        (OperationType::None, hcs::HcsOperationTypeNone),
+        (OperationType::Enumerate, hcs::HcsOperationTypeEnumerate),
+        (OperationType::Create, hcs::HcsOperationTypeCreate),
+        (OperationType::Start, hcs::HcsOperationTypeStart),
+        (OperationType::Shutdown, hcs::HcsOperationTypeShutdown),
+        (OperationType::Pause, hcs::HcsOperationTypePause),
+        (OperationType::Resume, hcs::HcsOperationTypeResume),
+        (OperationType::Terminate, hcs::HcsOperationTypeTerminate),
+        (OperationType::Modify, hcs::HcsOperationTypeModify),
+        (
+            OperationType::GetProperties,
+            hcs::HcsOperationTypeGetProperties,
+        ),
+    ];
+    for (ours, theirs) in kinds {
+        assert_eq!(ours as i32, theirs, "{ours:?}");
+    }
+    assert_eq!(EVENT_SYSTEM_EXITED, hcs::HcsEventSystemExited);
+    assert_eq!(EVENT_OPERATION_CALLBACK, hcs::HcsEventOperationCallback);
+    assert_eq!(EVENT_SERVICE_DISCONNECT, hcs::HcsEventServiceDisconnect);
+    assert_eq!(
+        EVENT_OPTION_OPERATION_CALLBACKS,
+        hcs::HcsEventOptionEnableOperationCallbacks
+    );
+    assert_eq!(GENERIC_ALL, win32::GENERIC_ALL);
+    assert_eq!(INFINITE, u32::MAX);
+}
+
 /// `HRESULT_FROM_WIN32`.
 fn from_win32(code: u32) -> HRESULT {
     (code | 0x8007_0000).cast_signed()
@@ -176,7 +226,48 @@ fn result_codes() {
         (codes::E_HANDLE, win32::E_HANDLE),
         (codes::E_OUTOFMEMORY, win32::E_OUTOFMEMORY),
         (codes::E_INVALIDARG, win32::E_INVALIDARG),
+        (codes::E_NOTIMPL, win32::E_NOTIMPL),
+        (codes::HCS_E_INVALID_STATE, win32::HCS_E_INVALID_STATE),
+        (codes::HCS_E_UNEXPECTED_EXIT, win32::HCS_E_UNEXPECTED_EXIT),
+        (codes::HCS_E_TERMINATED, win32::HCS_E_TERMINATED),
+        (codes::HCS_E_INVALID_JSON, win32::HCS_E_INVALID_JSON),
         (codes::HCS_E_SYSTEM_NOT_FOUND, win32::HCS_E_SYSTEM_NOT_FOUND),
+        (
+            codes::HCS_E_SYSTEM_ALREADY_EXISTS,
+            win32::HCS_E_SYSTEM_ALREADY_EXISTS,
+        ),
+        (
+            codes::HCS_E_SYSTEM_ALREADY_STOPPED,
+            win32::HCS_E_SYSTEM_ALREADY_STOPPED,
+        ),
+        (
+            codes::HCS_E_OPERATION_NOT_STARTED,
+            win32::HCS_E_OPERATION_NOT_STARTED,
+        ),
+        (
+            codes::HCS_E_OPERATION_ALREADY_STARTED,
+            win32::HCS_E_OPERATION_ALREADY_STARTED,
+        ),
+        (
+            codes::HCS_E_OPERATION_PENDING,
+            win32::HCS_E_OPERATION_PENDING,
+        ),
+        (
+            codes::HCS_E_OPERATION_TIMEOUT,
+            win32::HCS_E_OPERATION_TIMEOUT,
+        ),
+        (
+            codes::HCS_E_OPERATION_SYSTEM_CALLBACK_ALREADY_SET,
+            win32::HCS_E_OPERATION_SYSTEM_CALLBACK_ALREADY_SET,
+        ),
+        (
+            codes::HCS_E_SERVICE_DISCONNECT,
+            win32::HCS_E_SERVICE_DISCONNECT,
+        ),
+        (
+            codes::FILE_NOT_FOUND,
+            from_win32(win32::ERROR_FILE_NOT_FOUND),
+        ),
         (codes::NOT_READY, from_win32(win32::ERROR_NOT_READY)),
         (codes::BUSY, from_win32(win32::ERROR_BUSY)),
         (
