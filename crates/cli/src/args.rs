@@ -1,5 +1,7 @@
 //! The command line: subcommands, options, help texts. Nothing here does anything.
 
+mod compute;
+
 use std::path::PathBuf;
 
 use clap::builder::{Styles, ValueHint};
@@ -7,6 +9,10 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::style;
+
+pub(crate) use compute::{
+    ConsoleArgs, CreateArgs, PlugArgs, RunArgs, StopArgs, SystemArgs, UnplugArgs,
+};
 
 /// Longest time to poll before blocking, in microseconds.
 pub(crate) const POLL_MAX: u64 = 1_000_000;
@@ -19,10 +25,10 @@ const STYLES: Styles = Styles::styled()
     .invalid(style::BAD)
     .valid(style::GOOD);
 
-/// Emulated PCI devices for virtual machines.
+/// Emulated PCI devices for virtual machines, and virtual machines for them.
 ///
 /// OpenHDV serves emulated PCI devices over vfio-user sockets, so that QEMU, Cloud Hypervisor
-/// and every other vfio-user VMM can use them.
+/// and every other vfio-user VMM can use them. Compute systems are VMs that it runs itself.
 #[derive(Debug, Parser)]
 #[command(
     name = "hdv",
@@ -35,6 +41,8 @@ Examples:
   hdv devices                                          what can be served
   hdv serve --device sensor --socket /tmp/sensor.sock  serve a device
   hdv probe /tmp/sensor.sock                           look at it
+  hdv run --device sensor                              a VM that has one
+  hdv plug vm --device sensor                          plug one into a running VM
   hdv sriov list                                       SR-IOV physical functions
 
 HDV_LOG=debug before a command makes it tell on standard error what it does."
@@ -54,16 +62,59 @@ Examples:
     Devices(OutputArgs),
     /// Serve devices on vfio-user sockets until Ctrl-C
     Serve(ServeArgs),
-    /// List running device hosts, their devices and who is connected
+    /// Create and start a VM, and attach its console to this terminal
+    Run(RunArgs),
+    /// Create a compute system: a VM that is not started yet
+    Create(CreateArgs),
+    /// Start a compute system
+    #[command(after_help = "\
+Examples:
+  hdv start build
+
+Its devices are powered on, QEMU starts with them, then the guest runs. The first
+time on a machine, accelerators are tried, which takes up to half a minute.")]
+    Start(SystemArgs),
+    /// Pause a compute system
+    #[command(after_help = "\
+Examples:
+  hdv pause build
+
+Its processors are stopped, then its devices.")]
+    Pause(SystemArgs),
+    /// Let a paused compute system go on
+    #[command(after_help = "\
+Examples:
+  hdv resume build
+
+Its devices are started again, then its processors.")]
+    Resume(SystemArgs),
+    /// Press a guest's power button, or end its VM
+    Stop(StopArgs),
+    /// Show a compute system: its state, its devices, its consoles
+    #[command(after_help = "\
+Examples:
+  hdv inspect build
+  hdv inspect --json build | jq -r '.Consoles[\"0\"]'
+
+JSON has the names of HCS, the Host Compute System.")]
+    Inspect(SystemArgs),
+    /// Attach a serial port of a compute system to this terminal
+    Console(ConsoleArgs),
+    /// Plug a device into a compute system
+    Plug(PlugArgs),
+    /// Take a device out of a compute system
+    Unplug(UnplugArgs),
+    /// List compute systems and running device hosts, their devices and who is connected
     #[command(after_help = "\
 Examples:
   hdv ls
+  hdv ls --json | jq -r '.systems[].id'
   hdv ls --json | jq -r '.hosts[].devices[].socket'
 
 A device is started by the first use its client makes of it, and stopped again
 when the client leaves. Virtual functions (VFs) stand below their physical
 function (PF); one that nobody has used yet is powered off. What killed hosts
-left behind is removed.")]
+and killed workers of compute systems left behind is removed.")]
     Ls(OutputArgs),
     /// Look at the device behind a vfio-user socket
     Probe(ProbeArgs),

@@ -6,6 +6,7 @@
 
 mod args;
 mod completions;
+mod compute;
 mod decode;
 mod devices;
 mod doctor;
@@ -61,14 +62,7 @@ pub fn main() -> ExitCode {
 
 fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
     let command = Cli::from_arg_matches(matches)?.command;
-    // `ls`, `sriov` and `serve` look at the hosts themselves, and fail where that is not possible.
-    if matches!(
-        command,
-        Command::Devices(_) | Command::Probe(_) | Command::Doctor(_)
-    ) && let Err(error) = hdv_control::hosts()
-    {
-        tracing::info!("what killed hosts left behind cannot be removed: {error}");
-    }
+    clear(&command);
     match command {
         Command::Devices(output) => devices::run(output)?,
         Command::Serve(serve) => {
@@ -79,6 +73,16 @@ fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
             };
             serve::run(&serve, groups)?;
         }
+        Command::Run(run) => return compute::run(&run),
+        Command::Create(create) => compute::create(&create)?,
+        Command::Start(system) => compute::start(&system)?,
+        Command::Pause(system) => compute::pause(&system)?,
+        Command::Resume(system) => compute::resume(&system)?,
+        Command::Stop(stop) => compute::stop(&stop)?,
+        Command::Inspect(system) => compute::inspect(&system)?,
+        Command::Console(console) => return compute::console(&console),
+        Command::Plug(plug) => compute::plug(&plug)?,
+        Command::Unplug(unplug) => compute::unplug(&unplug)?,
         Command::Ls(output) => ls::run(output)?,
         Command::Probe(probe) => probe::run(&probe)?,
         Command::Sriov(command) => sriov::run(&command)?,
@@ -86,6 +90,22 @@ fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
         Command::Completions(completions) => completions::run(&completions)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what killed hosts and workers left behind; `ls` does so itself and fails where it cannot, as `sriov` and `serve`
+/// do with hosts.
+fn clear(command: &Command) {
+    let (hosts, systems) = match command {
+        Command::Ls(_) | Command::Completions(_) => (false, false),
+        Command::Serve(_) | Command::Sriov(_) => (false, true),
+        _ => (true, true),
+    };
+    if hosts && let Err(error) = hdv_control::hosts() {
+        tracing::info!("what killed hosts left behind cannot be removed: {error}");
+    }
+    if systems && let Err(error) = hdv_compute::ComputeSystem::enumerate() {
+        tracing::info!("what killed workers left behind cannot be removed: {error}");
+    }
 }
 
 fn start_log() {

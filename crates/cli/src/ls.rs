@@ -1,15 +1,17 @@
-//! `hdv ls`: the running device hosts of this user, asked over their control sockets.
+//! `hdv ls`: the compute systems of this user, and the running device hosts, asked over their control sockets.
 
 use std::path::PathBuf;
 
 use comfy_table::{ColumnConstraint, Width};
 use hdv::DeviceStatus;
+use hdv_compute::{ComputeSystem, Summary};
 use hdv_control::{Client, HostEntry};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::Failure;
 use crate::args::OutputArgs;
+use crate::compute;
 use crate::process;
 use crate::status::{self, Device, DeviceClient};
 use crate::style::{self, Paint, printable};
@@ -64,15 +66,30 @@ fn list(entry: &HostEntry) -> Result<Vec<Device>, Failure> {
 }
 
 pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
+    let systems = ComputeSystem::enumerate()?;
     let hosts = hosts()?;
     let text = if output.json {
-        let document = serde_json::json!({ "hosts": hosts });
+        let systems: Vec<_> = systems.iter().map(document).collect();
+        let document = serde_json::json!({ "systems": systems, "hosts": hosts });
         format!("{}\n", serde_json::to_string_pretty(&document)?)
     } else {
-        render(&hosts, Paint::stdout())
+        let paint = Paint::stdout();
+        let systems = compute::table::render(&systems, paint);
+        let gap = if systems.is_empty() { "" } else { "\n" };
+        systems + gap + &render(&hosts, paint)
     };
     style::print(&text)?;
     Ok(())
+}
+
+fn document(system: &Summary) -> Value {
+    serde_json::json!({
+        "id": system.id,
+        "state": system.state,
+        "owner": system.owner,
+        "runtime_id": system.runtime_id,
+        "socket": system.socket,
+    })
 }
 
 fn render(hosts: &[Host], paint: Paint) -> String {

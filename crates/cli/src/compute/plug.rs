@@ -1,0 +1,83 @@
+//! `hdv plug` and `hdv unplug`.
+
+use hdv_compute::ComputeSystem;
+use hdv_compute::document::{FlexibleIoDevice, HostingModel, ModifyRequest};
+
+use crate::Failure;
+use crate::args::{PlugArgs, UnplugArgs};
+use crate::progress;
+use crate::style::{self, Paint, printable};
+
+use super::device::OwnDevice;
+use super::{naming, tell};
+
+pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
+    let own = args.device.as_deref().map(OwnDevice::parse).transpose()?;
+    let system = ComputeSystem::open(&args.id)?;
+    let (device, suggested) = match (&own, args.class) {
+        (Some(own), _) => (own.to_document(&args.config), own.kind.name),
+        (None, Some(class)) => (external(class, args), "device"),
+        (None, None) => return Err("give --device, or --class with --name".into()),
+    };
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => {
+            let devices = system.properties()?.devices;
+            naming::free(suggested, |name| devices.contains_key(name))
+                .ok_or("every name that could be made up is taken; choose one with --name")?
+        }
+    };
+    let request = ModifyRequest::add(&name, device.clone());
+    let id = printable(&args.id);
+    progress::during(&format!("Plugging {} into {id}", printable(&name)), || {
+        system.modify(&request.to_json())
+    })?;
+    let paint = Paint::stdout();
+    let text = format!(
+        "{} is plugged into {id}; instance {}",
+        paint.paint(style::NAME, printable(&name)),
+        request.instance_id
+    );
+    tell(
+        args.output,
+        &text,
+        &serde_json::json!({
+            "id": args.id,
+            "name": name,
+            "instance_id": request.instance_id,
+            "class_id": device.emulator_id,
+            "hosting_model": device.hosting_model,
+        }),
+    )
+}
+
+fn external(class: hdv::Uuid, args: &PlugArgs) -> FlexibleIoDevice {
+    FlexibleIoDevice {
+        emulator_id: class,
+        hosting_model: if args.restricted {
+            HostingModel::ExternalRestricted
+        } else {
+            HostingModel::External
+        },
+        configuration: args.config.clone(),
+    }
+}
+
+pub(crate) fn unplug(args: &UnplugArgs) -> Result<(), Failure> {
+    let system = ComputeSystem::open(&args.id)?;
+    let request = ModifyRequest::remove(&args.name);
+    let (id, name) = (printable(&args.id), printable(&args.name));
+    progress::during(&format!("Taking {name} out of {id}"), || {
+        system.modify(&request.to_json())
+    })?;
+    let paint = Paint::stdout();
+    tell(
+        args.output,
+        &format!("{} is out of {id}", paint.paint(style::NAME, &name)),
+        &serde_json::json!({
+            "id": args.id,
+            "name": args.name,
+            "instance_id": request.instance_id,
+        }),
+    )
+}
