@@ -19,6 +19,7 @@ mod attach;
 mod broker;
 pub mod document;
 mod error;
+mod host_commands;
 mod handover;
 mod places;
 pub mod protocol;
@@ -28,6 +29,6 @@ mod worker;
 
 pub use broker::{Broker, BrokerLimits};
 pub use error::{Error, Result, codes};
-pub use restricted::{RestrictedSystem, lock_in};
-pub use system::{ComputeSystem, Event, ExitStatus, ExitType, Summary};
+pub use restricted::{BROKER_FD_VARIABLE, RestrictedSystem, broker_socket, lock_in};
+pub use system::{ComputeSystem, Event, EventCallback, ExitStatus, ExitType, Summary};
 pub use worker::worker_main;
