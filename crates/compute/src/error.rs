@@ -108,6 +108,9 @@ pub enum Error {
         /// The compute system's id.
         id: String,
     },
+    /// This process cannot be a restricted device host: it was not started as one, or cannot lock itself in.
+    #[error("{0}")]
+    LockedOut(String),
     /// The runtime directory cannot be used.
     #[error(transparent)]
     RuntimeDirectory(#[from] RuntimeDirectoryError),
@@ -134,6 +137,7 @@ impl Error {
             Self::Gone { .. } => codes::HCS_E_SERVICE_DISCONNECT,
             Self::TimedOut { .. } => codes::HCS_E_OPERATION_TIMEOUT,
             Self::InsideCall { .. } => codes::POSSIBLE_DEADLOCK,
+            Self::LockedOut(_) => codes::E_ACCESSDENIED,
             Self::NoWorker { .. } | Self::RuntimeDirectory(_) | Self::Io { .. } => codes::E_FAIL,
         }
     }

@@ -12,6 +12,7 @@
 //! | `places` | where compute systems are found: their sockets and directories, what dead workers left |
 //! | `worker` | the worker process: its VM's state, QEMU, plugging, consoles, devices of our own |
 //! | `broker`, `restricted` | device hosts without rights: the process that speaks for one, and that process's end |
+//! | `host_commands` | what workers and brokers ask of a device host, done to it |
 //!
 //! Not here: how QEMU is found and what its command line looks like (`qemu`), devices (`hdv`, `devices`).
 
@@ -19,8 +20,8 @@ mod attach;
 mod broker;
 pub mod document;
 mod error;
-mod host_commands;
 mod handover;
+mod host_commands;
 mod places;
 pub mod protocol;
 mod restricted;

@@ -57,6 +57,8 @@ pub mod device {
     pub const STOP: &str = "stop";
     /// It is removed: stopped, torn down.
     pub const REMOVE: &str = "remove";
+    /// Answers the host's devices, as [`hdv::DeviceStatus`]; to a broker only.
+    pub const LIST: &str = "list";
     /// Answers null, or the error with which its `Start` failed, as [`super::DeviceFailure`].
     pub const FAILURE: &str = "failure";
 }

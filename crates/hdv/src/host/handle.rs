@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use uuid::Uuid;
 
-use super::Shared;
+use super::{DeviceStatus, Shared, status};
 use crate::calls;
 use crate::device::DeviceError;
 use crate::error::HostError;
@@ -121,6 +121,15 @@ impl HostHandle {
     pub fn start_failure(&self, instance_id: Uuid) -> Result<Option<DeviceError>, HostError> {
         let shared = self.shared()?;
         Ok(Self::instance(&shared, instance_id)?.slot.start_failure())
+    }
+
+    /// The devices that are served or get their clients handed over, their state and who is connected.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceStatus> {
+        self.shared
+            .upgrade()
+            .map(|shared| status::devices(&shared))
+            .unwrap_or_default()
     }
 
     /// Where a device instance is in its life. Never waits.

@@ -1,0 +1,139 @@
+//! What a restricted host may say. Nothing of it is believed.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use hdv_control::{ControlError, ErrorKind, Link, LinkHandler};
+use serde_json::Value;
+
+use super::{Shared, WORKER_LIMIT, refused};
+use crate::document::HostingModel;
+use crate::error::codes;
+use crate::host_commands::{arguments, instance};
+use crate::protocol::{Device, HELLO, Hello, host};
+
+/// How long the worker may take until the VM has let go of a device: it has limits of its own.
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(180);
+
+/// The host's end, as it calls.
+pub(super) struct FromHost {
+    shared: Arc<Shared>,
+    /// It has said hello.
+    known: AtomicBool,
+}
+
+impl FromHost {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            known: AtomicBool::new(false),
+        }
+    }
+
+    fn hello(&self, args: Value) -> Result<Value, ControlError> {
+        let hello = arguments(args)?;
+        let restricted = matches!(
+            hello,
+            Hello::DeviceHost {
+                hosting_model: HostingModel::ExternalRestricted,
+                ..
+            }
+        );
+        if !restricted || self.known.swap(true, Ordering::SeqCst) {
+            return Err(ControlError::bad_arguments(
+                "a broker speaks for one restricted device host, which says hello once",
+            )
+            .with_code(codes::E_ACCESSDENIED));
+        }
+        Ok(self.shared.welcome.get().cloned().unwrap_or_default())
+    }
+
+    fn announce(&self, args: Value) -> Result<(), ControlError> {
+        let device: Device = arguments(args)?;
+        self.shared.devices().announce(&device)?;
+        let announced = self
+            .shared
+            .call_worker(host::ANNOUNCE, &device, WORKER_LIMIT);
+        if let Err(error) = announced {
+            self.forget(&device);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn forget(&self, device: &Device) {
+        let door = self.shared.devices().forget(device.instance_id);
+        drop(door);
+    }
+
+    fn withdraw(&self, args: Value) -> Result<(), ControlError> {
+        let instance = instance(args)?;
+        self.shared.devices().check(instance.instance_id)?;
+        let withdrawn = self
+            .shared
+            .call_worker(host::WITHDRAW, &instance, WITHDRAW_LIMIT);
+        // Its host tears it down now, whatever has become of its VM.
+        let door = self.shared.devices().forget(instance.instance_id);
+        drop(door);
+        withdrawn.map(drop)
+    }
+}
+
+impl LinkHandler for FromHost {
+    fn call(
+        &self,
+        link: &Link,
+        command: &str,
+        args: Value,
+        _: Vec<OwnedFd>,
+    ) -> Result<Value, ControlError> {
+        let allowed = self
+            .shared
+            .rate
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .allows();
+        if !allowed {
+            self.end(link, "it says too much");
+            return Err(refused(
+                codes::E_ACCESSDENIED,
+                "a restricted device host that says so much is not spoken for any more".to_owned(),
+            ));
+        }
+        match command {
+            HELLO => self.hello(args),
+            host::ANNOUNCE | host::WITHDRAW if !self.known.load(Ordering::SeqCst) => Err(refused(
+                codes::E_ACCESSDENIED,
+                "a device host says hello first".to_owned(),
+            )),
+            host::ANNOUNCE => self.announce(args).map(|()| Value::Null),
+            host::WITHDRAW => self.withdraw(args).map(|()| Value::Null),
+            _ => Err(ControlError::new(
+                ErrorKind::UnknownCommand,
+                "a broker does not know this command",
+            )),
+        }
+    }
+
+    fn notice(&self, link: &Link, _: &str, _: Value) {
+        // There are none, and each costs nobody but us.
+        self.end(link, "it tells what nobody asked");
+    }
+
+    fn closed(&self, _: &Link) {
+        tracing::info!(pid = self.shared.pid, "the restricted device host is gone");
+        self.shared.end();
+    }
+}
+
+impl FromHost {
+    fn end(&self, link: &Link, why: &str) {
+        tracing::warn!(
+            pid = self.shared.pid,
+            "the restricted device host is cut off: {why}"
+        );
+        link.close();
+    }
+}

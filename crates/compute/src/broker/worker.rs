@@ -1,0 +1,149 @@
+//! What the worker asks, passed on to the restricted host, within limits shorter than the worker's own.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use hdv_control::{ControlError, ControlServer, ErrorKind, Link, LinkHandler};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::door::Door;
+use super::{MESSAGE_LIMIT, Shared};
+use crate::host_commands::{arguments, instance, value};
+use crate::protocol::{DeviceFailure, Instance, PowerOn, device};
+
+/// How long a device may take to be powered on.
+const POWER_ON_LIMIT: Duration = Duration::from_secs(25);
+/// How long a device may take to start, or to stop.
+const SWITCH_LIMIT: Duration = Duration::from_secs(25);
+/// How long a device may take to be removed.
+const REMOVE_LIMIT: Duration = Duration::from_secs(8);
+/// How long the host may take to say why a device did not start.
+const FAILURE_LIMIT: Duration = Duration::from_secs(4);
+
+/// The worker's end, as it calls.
+pub(super) struct FromWorker {
+    pub(super) shared: Arc<Shared>,
+    /// Where sockets are noted, for whoever clears up should this process be killed.
+    pub(super) control: Weak<ControlServer>,
+}
+
+impl FromWorker {
+    fn power_on(&self, args: Value) -> Result<(), ControlError> {
+        let PowerOn {
+            instance_id,
+            socket,
+            configuration,
+        } = arguments(args)?;
+        let socket = socket.ok_or_else(|| {
+            ControlError::bad_arguments("a broker must be told where to listen for clients")
+        })?;
+        self.shared.devices().begin_power_on(instance_id)?;
+        let powered_on = self.let_in(instance_id, &socket, configuration);
+        if powered_on.is_err() {
+            // The host has torn it down, or will be told to.
+            self.gone(instance_id);
+        }
+        powered_on
+    }
+
+    fn let_in(
+        &self,
+        instance_id: Uuid,
+        socket: &std::path::Path,
+        configuration: Vec<String>,
+    ) -> Result<(), ControlError> {
+        let door = Door::new(socket)?;
+        if let Some(control) = self.control.upgrade()
+            && let Err(error) = control.note_sockets([socket])
+        {
+            tracing::warn!("a socket cannot be noted: {error}");
+        }
+        let power_on = PowerOn {
+            instance_id,
+            socket: None,
+            configuration,
+        };
+        self.shared
+            .call_host(device::POWER_ON, &power_on, POWER_ON_LIMIT)?;
+        self.shared.devices().open(instance_id, &door)?;
+        door.open(&self.shared, instance_id)
+    }
+
+    /// A device is gone for the worker, whatever its host makes of it.
+    fn gone(&self, instance: Uuid) {
+        let door = self.shared.devices().forget(instance);
+        let Some(door) = door else { return };
+        if let Some(control) = self.control.upgrade()
+            && let Err(error) = control.forget_sockets([door.path()])
+        {
+            tracing::warn!("a socket's note stays: {error}");
+        }
+    }
+
+    fn remove(&self, instance: Instance) -> Result<(), ControlError> {
+        self.shared.devices().check(instance.instance_id)?;
+        self.gone(instance.instance_id);
+        self.pass_on(device::REMOVE, &instance, REMOVE_LIMIT)
+    }
+
+    fn switch(&self, command: &str, instance: Instance) -> Result<(), ControlError> {
+        self.shared.devices().check(instance.instance_id)?;
+        self.pass_on(command, &instance, SWITCH_LIMIT)
+    }
+
+    fn pass_on(
+        &self,
+        command: &str,
+        instance: &Instance,
+        limit: Duration,
+    ) -> Result<(), ControlError> {
+        self.shared.call_host(command, instance, limit).map(drop)
+    }
+
+    fn failure(&self, instance: Instance) -> Result<Value, ControlError> {
+        self.shared.devices().check(instance.instance_id)?;
+        let answer = self
+            .shared
+            .call_host(device::FAILURE, &instance, FAILURE_LIMIT)?;
+        let failure: Option<DeviceFailure> = arguments(answer)?;
+        value(
+            &failure.map(|DeviceFailure { message, code }| DeviceFailure {
+                message: message.chars().take(MESSAGE_LIMIT).collect(),
+                code: code.filter(|code| *code < 0),
+            }),
+        )
+    }
+}
+
+impl LinkHandler for FromWorker {
+    fn call(
+        &self,
+        _: &Link,
+        command: &str,
+        args: Value,
+        _: Vec<OwnedFd>,
+    ) -> Result<Value, ControlError> {
+        let done = match command {
+            device::POWER_ON => self.power_on(args),
+            device::START | device::STOP => self.switch(command, instance(args)?),
+            device::REMOVE => self.remove(instance(args)?),
+            device::FAILURE => return self.failure(instance(args)?),
+            other => Err(ControlError::new(
+                ErrorKind::UnknownCommand,
+                format!("a broker does not know the command {other:?}"),
+            )),
+        };
+        done.map(|()| Value::Null)
+    }
+
+    fn notice(&self, _: &Link, name: &str, _: Value) {
+        tracing::debug!("the worker told {name:?}, which means nothing here");
+    }
+
+    fn closed(&self, _: &Link) {
+        tracing::info!(pid = self.shared.pid, "the worker is gone");
+        self.shared.end();
+    }
+}

@@ -1,0 +1,53 @@
+//! How a restricted process comes by its socket to the broker: as an open descriptor whose number is in an environment variable.
+//!
+//! One of the modules with `unsafe`: a number becomes a descriptor.
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::{Error, Result};
+
+/// The environment variable with the number of the descriptor.
+pub const BROKER_FD_VARIABLE: &str = "OPENHDV_BROKER_FD";
+
+/// The socket to the broker, in a process that [`Broker::spawn`](crate::Broker::spawn) has started. Once: the second time it is
+/// somebody's.
+///
+/// # Errors
+/// The environment variable `OPENHDV_BROKER_FD` is missing or names no such socket.
+pub fn broker_socket() -> Result<UnixStream> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let refused = |reason: String| {
+        Error::LockedOut(format!(
+            "{reason}: a restricted device host is started by its broker"
+        ))
+    };
+    let number = std::env::var(BROKER_FD_VARIABLE)
+        .map_err(|_| refused(format!("the environment has no {BROKER_FD_VARIABLE}")))?;
+    let number: RawFd = number
+        .parse()
+        .ok()
+        .filter(|number| *number > 2)
+        .ok_or_else(|| refused(format!("{BROKER_FD_VARIABLE}={number:?} is no descriptor")))?;
+    if TAKEN.swap(true, Ordering::SeqCst) {
+        return Err(refused("the socket to the broker is in use".to_owned()));
+    }
+    // SAFETY: it is open, as the next lines make sure before anything else is done with it; whoever set the variable left it to
+    // this function alone, and it is taken once.
+    let socket = unsafe {
+        if libc::fcntl(number, libc::F_GETFD) < 0 {
+            return Err(refused(format!("descriptor {number} is not open")));
+        }
+        OwnedFd::from_raw_fd(number)
+    };
+    let connection = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
+    if !connection || fcntl_setfd(&socket, FdFlags::CLOEXEC).is_err() {
+        return Err(refused(format!("descriptor {number} is no Unix socket")));
+    }
+    Ok(socket.into())
+}
