@@ -45,6 +45,7 @@ mod words;
 #[expect(clippy::module_inception, reason = "a worker's state is the worker")]
 mod worker;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 /// What `openhdv-worker` does: it is started by [`ComputeSystem::create`](crate::ComputeSystem::create), and by itself for
@@ -53,13 +54,12 @@ use std::process::ExitCode;
 pub fn worker_main() -> ExitCode {
     // What it makes is the user's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    match std::env::args_os().nth(1) {
-        None => serve::run(),
-        _ => {
-            eprintln!(
-                "openhdv-worker is started by OpenHDV's library, when a compute system is created"
-            );
-            ExitCode::FAILURE
+    let mut arguments = std::env::args_os().skip(1);
+    match (arguments.next(), arguments.next()) {
+        (Some(argument), Some(socket)) if argument == internal::ARGUMENT => {
+            internal::run(Path::new(&socket))
         }
+        // The only argument is the system's id, for people who look at the process list.
+        _ => serve::run(),
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -84,7 +85,8 @@ fn take_stdin() -> io::Result<UnixStream> {
 
 fn close_inherited() {
     const FIRST: RawFd = 3;
-    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+    const LIST: &str = "/proc/self/fd";
+    let listed = std::fs::read_dir(LIST).map(|entries| {
         let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         numbers
             .filter(|number| *number >= FIRST)
@@ -92,10 +94,11 @@ fn close_inherited() {
     });
     match listed {
         Ok(numbers) => {
-            for number in numbers {
+            // What the list was read from is closed already; its number is no descriptor any more.
+            let is_open = |number: &RawFd| Path::new(LIST).join(number.to_string()).is_symlink();
+            for number in numbers.into_iter().filter(is_open) {
                 // SAFETY: the process has just begun: nothing in it has a descriptor that it counts on, other than the
-                // standard ones, which are below. What the list was read from is closed already; its number is no
-                // descriptor any more.
+                // standard ones, which are below. This one is open.
                 unsafe { rustix::io::close(number) };
             }
         }
