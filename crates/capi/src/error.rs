@@ -75,6 +75,7 @@ impl From<MmioError> for Failure {
             MmioError::NotAnEvent | MmioError::Gone => codes::E_HANDLE,
             MmioError::File(_) => codes::E_OUTOFMEMORY,
             MmioError::Limit { .. } => codes::E_ACCESSDENIED,
+            MmioError::Limit { .. } => codes::E_ACCESSDENIED,
             _ => codes::E_FAIL,
         };
         Self::told(code, &error)
@@ -98,7 +99,12 @@ impl From<HostError> for Failure {
             }
             HostError::NoSuchSystem(..) => codes::HCS_E_SYSTEM_NOT_FOUND,
             HostError::NoSuchDevice(_) | HostError::Closed => codes::E_HANDLE,
-            HostError::InstanceExists(_) | HostError::AlreadyAttached => codes::ALREADY_EXISTS,
+            HostError::Refused { code, .. } => code.unwrap_or(codes::E_FAIL),
+            HostError::NoSuchInstance(_) => codes::NOT_FOUND,
+            HostError::TooManyDevices { .. } => codes::E_ACCESSDENIED,
+            HostError::InstanceExists(_) | HostError::AlreadyAttached | HostError::PoweredOn(_) => {
+                codes::ALREADY_EXISTS
+            }
             HostError::InsideCall => codes::POSSIBLE_DEADLOCK,
             HostError::TooManyDevices { .. } => codes::E_ACCESSDENIED,
             _ => codes::E_FAIL,
@@ -214,6 +220,7 @@ mod tests {
             (MmioError::Mapped { bar, offset }, codes::BUSY),
             (MmioError::NotAnEvent, codes::E_HANDLE),
             (MmioError::Gone, codes::E_HANDLE),
+            (MmioError::Limit { limit: 1 }, codes::E_ACCESSDENIED),
             (MmioError::File(Errno::NODEV), codes::E_OUTOFMEMORY),
             (MmioError::Limit { limit: 1 }, codes::E_ACCESSDENIED),
         ];
@@ -243,6 +250,17 @@ mod tests {
             (HostError::AlreadyAttached, codes::ALREADY_EXISTS),
             (HostError::InsideCall, codes::POSSIBLE_DEADLOCK),
             (HostError::Closed, codes::E_HANDLE),
+            (
+                HostError::Refused {
+                    message: String::new(),
+                    code: Some(-6),
+                },
+                -6,
+            ),
+            (
+                HostError::TooManyDevices { limit: 1 },
+                codes::E_ACCESSDENIED,
+            ),
             (refused(Errno::NOMEM), codes::E_OUTOFMEMORY),
             (refused(Errno::MFILE), codes::E_OUTOFMEMORY),
             (refused(Errno::ACCESS), codes::E_ACCESSDENIED),

@@ -47,12 +47,13 @@ struct Attached {
 }
 
 impl WorkerSystem {
-    /// The system of `id`, for hosts in a process of the user's. Its worker is at `socket`.
-    pub(crate) fn external(id: &str, socket: &Path) -> Self {
+    /// The system of `id`, for hosts in a process of the user's, which have the devices of a hosting model. Its worker is at
+    /// `socket`.
+    pub(crate) fn of_user(id: &str, socket: &Path, hosting_model: HostingModel) -> Self {
         Self {
             id: id.to_owned(),
             socket: socket.to_owned(),
-            hosting_model: HostingModel::External,
+            hosting_model,
             make: None,
             attached: Mutex::default(),
         }

@@ -25,7 +25,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::attach::{self, WorkerSystem};
-use crate::document::{ComputeSystemDocument, ModifyRequest, Properties, RequestType, State};
+use crate::document::{
+    ComputeSystemDocument, HostingModel, ModifyRequest, Properties, RequestType, State,
+};
 use crate::error::codes;
 use crate::handover::Order;
 use crate::places::{self, Place};
@@ -360,10 +362,22 @@ impl ComputeSystem {
         })
     }
 
-    /// It, for device hosts to attach to. Keeps no handle open.
+    /// It, for device hosts to attach to: they have its `External` devices. Keeps no handle open.
     #[must_use]
     pub fn system(&self) -> Arc<dyn hdv::System> {
-        Arc::new(WorkerSystem::external(self.id(), &self.shared.socket))
+        self.system_for(HostingModel::External)
+    }
+
+    /// It, for device hosts of this process that are behind a proxy in this process: they have its `ExternalRestricted`
+    /// devices. A proxy for another process is a [`Broker`](crate::Broker). Keeps no handle open.
+    #[must_use]
+    pub fn restricted_system(&self) -> Arc<dyn hdv::System> {
+        self.system_for(HostingModel::ExternalRestricted)
+    }
+
+    fn system_for(&self, hosting_model: HostingModel) -> Arc<dyn hdv::System> {
+        let socket = &self.shared.socket;
+        Arc::new(WorkerSystem::of_user(self.id(), socket, hosting_model))
     }
 }
 
