@@ -1,5 +1,5 @@
-//! `cargo xtask install`: the C library under both of its names, its headers, its pkg-config file and
-//! the command, built and put under a prefix.
+//! `cargo xtask install`: the C library under both of its names, its headers, its pkg-config file, the worker of compute
+//! systems and the command, built and put under a prefix.
 //!
 //! What goes where is in `plan`, how it gets there in `place`.
 
@@ -19,13 +19,15 @@ use place::Placed;
 
 /// The package of the C library.
 const LIBRARY: &str = "openhdv-capi";
+/// The package of the worker.
+const WORKER: &str = "openhdv-compute";
 /// The package of the command.
 const COMMAND: &str = "openhdv-cli";
 
 /// What the user asks for.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// The directory below which lib, include and bin are; made if it is not there.
+    /// The directory below which lib, libexec, include and bin are; made if it is not there.
     #[arg(long, value_name = "DIR")]
     pub(crate) prefix: PathBuf,
     /// Put everything below this directory, for packaging: the files themselves still speak of the
@@ -125,12 +127,15 @@ pub(crate) fn install(arguments: &Arguments, ui: &Ui) -> Result<Installed, Insta
     };
     ui.doing("building the C library");
     let library = build(LIBRARY, arguments.debug)?;
+    ui.doing("building the worker");
+    let worker = build(WORKER, arguments.debug)?;
     ui.doing("building the command");
     let command = build(COMMAND, arguments.debug)?;
     let sources = plan::Sources {
         shared: find(&library, LIBRARY, "shared library", "libcomputecore.so")?,
         r#static: find(&library, LIBRARY, "static library", "libcomputecore.a")?,
         command: find(&command, COMMAND, "program", "hdv")?,
+        worker: find(&worker, WORKER, "program", "openhdv-worker")?,
         capi: workspace().join("crates/capi"),
     };
     ui.doing(&format!("installing into {}", root.display()));

@@ -16,6 +16,7 @@ pub(super) struct Sources {
     pub(super) shared: PathBuf,
     pub(super) r#static: PathBuf,
     pub(super) command: PathBuf,
+    pub(super) worker: PathBuf,
     /// The C library's package: its headers and the template of its pkg-config file.
     pub(super) capi: PathBuf,
 }
@@ -62,6 +63,12 @@ pub(super) fn plan(sources: &Sources, prefix: &Path) -> Result<Vec<Item>, Instal
     shared.executable = true;
     let mut command = Item::new("bin/hdv", "command", Content::Copy(sources.command.clone()));
     command.executable = true;
+    let mut worker = Item::new(
+        "libexec/openhdv/openhdv-worker",
+        "worker of compute systems",
+        Content::Copy(sources.worker.clone()),
+    );
+    worker.executable = true;
     let mut items = vec![
         shared,
         Item::new(
@@ -83,7 +90,7 @@ pub(super) fn plan(sources: &Sources, prefix: &Path) -> Result<Vec<Item>, Instal
         "pkg-config file",
         Content::Bytes(pkg_config(&sources.capi.join("openhdv.pc.in"), prefix)?),
     ));
-    items.push(command);
+    items.extend([worker, command]);
     Ok(items)
 }
 
