@@ -5,6 +5,8 @@
 
 mod commands;
 mod inside;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
