@@ -6,18 +6,24 @@
 
 use std::io;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hdv::{DeviceHost, DeviceIds, HostError};
+use hdv::{DeviceHost, DeviceIds, HostError, HostOptions};
 use hdv_control::ControlError;
 use hdv_devices::{by_class, catalog};
 
+use super::log;
+use crate::attach::WorkerSystem;
 use crate::error::{Error, Result, codes};
+use crate::host_commands::refusal;
 use crate::protocol::Device;
 
 /// The argument that makes `openhdv-worker` the process of our own devices; the worker's socket follows.
 pub(super) const ARGUMENT: &str = "--devices";
+/// The name of its log, beside the worker's.
+const LOG: &str = "devices.log";
 /// How long the process may take to tear its devices down.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -73,6 +79,48 @@ impl Drop for InternalHost {
     }
 }
 
+/// The process itself, for the worker that listens on `worker_socket`.
+pub(super) fn run(worker_socket: &Path) -> ExitCode {
+    // What `hdv ls` and `ps` call it.
+    let _ = rustix::thread::set_name(c"openhdv-devices");
+    let directory = worker_socket.with_extension("");
+    if let Err(error) = log::start(&directory, LOG) {
+        eprintln!("openhdv-worker {ARGUMENT}: no log: {error}");
+    }
+    match serve(worker_socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("no devices of our own: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(worker_socket: &Path) -> Result<(), HostError> {
+    let host = Arc::new(DeviceHost::new(HostOptions::new())?);
+    let gate = Arc::new(Mutex::new(()));
+    let maker = {
+        let (host, gate) = (Arc::downgrade(&host), Arc::clone(&gate));
+        move |device: &Device| {
+            // The worker asks as soon as it knows of this process: a device is announced when the host has attached.
+            drop(gate.lock());
+            match host.upgrade() {
+                Some(host) => make(&host, device),
+                None => Err(refusal(&HostError::Closed)),
+            }
+        }
+    };
+    {
+        let _attaching = gate.lock();
+        host.attach(Arc::new(WorkerSystem::internal(
+            worker_socket,
+            Arc::new(maker),
+        )))?;
+    }
+    wait_for_the_end();
+    host.close()
+}
+
 /// Makes one of our own devices and announces it.
 fn make(host: &DeviceHost, device: &Device) -> Result<(), ControlError> {
     let kind = by_class(device.class_id).ok_or_else(|| {
@@ -90,23 +138,16 @@ fn make(host: &DeviceHost, device: &Device) -> Result<(), ControlError> {
     let made = kind.configured().map_err(|error| {
         ControlError::internal(error.to_string()).with_code(codes::E_INVALIDARG)
     })?;
-    let function = hdv::pci_function(made).map_err(refused)?;
+    let function = hdv::pci_function(made).map_err(|error| refusal(&error))?;
     let ids = DeviceIds {
         class_id: device.class_id,
         instance_id: device.instance_id,
     };
-    let instance = host.create_device(ids, function).map_err(refused)?;
-    host.announce(instance.id()).map_err(refused)
-}
-
-fn refused(error: HostError) -> ControlError {
-    let code = match &error {
-        HostError::Device(error) => error.code(),
-        HostError::InstanceExists(_) => Some(codes::ALREADY_EXISTS),
-        HostError::Refused { code, .. } => *code,
-        _ => None,
-    };
-    ControlError::internal(error.to_string()).with_code(code.unwrap_or(codes::E_FAIL))
+    let instance = host
+        .create_device(ids, function)
+        .map_err(|error| refusal(&error))?;
+    host.announce(instance.id())
+        .map_err(|error| refusal(&error))
 }
 
 /// Waits until the worker wants this process to end.

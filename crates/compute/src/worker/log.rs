@@ -1,4 +1,4 @@
-//! The worker's log: a file in its directory, of bounded size.
+//! Logs of the worker and of the process of our own devices: files in its directory, of bounded size.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::EnvFilter;
 
-/// The file's name.
-const FILE: &str = "worker.log";
 /// Says what is logged, in the form of `tracing_subscriber`'s `EnvFilter`: `debug`, `info` (the default), ...
 const VARIABLE: &str = "OPENHDV_WORKER_LOG";
 /// How large the file grows at most, in bytes. What comes later is lost.
@@ -37,12 +35,12 @@ impl Write for Bounded {
     }
 }
 
-/// Logs to a file in `directory` from now on.
+/// Logs to a file in the worker's directory from now on.
 ///
 /// # Errors
 /// It cannot be made.
-pub(super) fn start(directory: &Path) -> io::Result<()> {
-    let file = File::create(directory.join(FILE))?;
+pub(super) fn start(directory: &Path, name: &str) -> io::Result<()> {
+    let file = File::create(directory.join(name))?;
     let writer = Bounded {
         shared: Arc::new(Mutex::new((file, LIMIT))),
     };

@@ -19,6 +19,8 @@ use crate::document::{ComputeSystemDocument, DocumentError};
 use crate::places::{self, Claimed};
 use crate::{Error, Result};
 
+/// The name of the worker's log.
+const LOG: &str = "worker.log";
 /// The most connections at a time: handles, device hosts, lists.
 const CONNECTIONS_LIMIT: usize = 256;
 
@@ -69,7 +71,7 @@ fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer)> {
     document.resolve(&current);
     let runtime = RuntimeDirectory::locate()?;
     let (listener, place) = places::claim(&runtime, &startup.id)?;
-    log::start(place.directory()).map_err(|source| io("making the worker's log", source))?;
+    log::start(place.directory(), LOG).map_err(|source| io("making the worker's log", source))?;
     let consoles = consoles(&document, &runtime, &place)?;
     let ports = machine::ports(&document);
     let worker = Worker::new(Parts {
