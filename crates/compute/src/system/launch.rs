@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -29,13 +30,17 @@ const END_PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// The program was not found or does not run, or it has refused.
 pub(super) fn launch(order: &Order) -> Result<UnixStream> {
+    launch_program(&program::find()?, order, READY_PATIENCE)
+}
+
+fn launch_program(program: &Path, order: &Order, patience: Duration) -> Result<UnixStream> {
     let failed = |doing: String| move |source| Error::Io { doing, source };
     let (ours, theirs) = UnixStream::pair().map_err(failed("creating a socket pair".to_owned()))?;
-    let child = start(order, theirs)?;
+    let child = start(program, order, theirs)?;
     let id = &order.id;
     let answer = order
         .send(&ours)
-        .and_then(|()| handover::answered(&ours, READY_PATIENCE));
+        .and_then(|()| handover::answered(&ours, patience));
     match answer {
         Ok(Ok(())) => {
             reap(child);
@@ -49,7 +54,7 @@ pub(super) fn launch(order: &Order) -> Result<UnixStream> {
             kill(child);
             Err(Error::TimedOut {
                 what: format!("the start of the worker of compute system {id:?}"),
-                seconds: READY_PATIENCE.as_secs(),
+                seconds: patience.as_secs(),
             })
         }
         Err(error) => {
@@ -62,8 +67,7 @@ pub(super) fn launch(order: &Order) -> Result<UnixStream> {
     }
 }
 
-fn start(order: &Order, socket: UnixStream) -> Result<Child> {
-    let program = program::find()?;
+fn start(program: &Path, order: &Order, socket: UnixStream) -> Result<Child> {
     let errors = match std::env::var_os(ERRORS_VARIABLE) {
         Some(path) if !path.is_empty() => {
             let file = File::options().create(true).append(true).open(&path);
@@ -75,7 +79,7 @@ fn start(order: &Order, socket: UnixStream) -> Result<Child> {
         _ => Stdio::null(),
     };
     // The id is for people who look at the process list.
-    Command::new(&program)
+    Command::new(program)
         .arg0(format!("{} {}", program.display(), order.id))
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::null())
@@ -127,5 +131,85 @@ fn reap(mut child: Child) {
         });
     if let Err(error) = reaper {
         tracing::warn!(%error, "a worker's end will not be noticed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Instant;
+
+    use super::*;
+
+    const GENEROUS: Duration = Duration::from_secs(60);
+
+    /// Starts a program of the shell's instead of a worker.
+    fn launch_script(text: &str, patience: Duration) -> Error {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("worker");
+        std::fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).unwrap();
+        let order = Order {
+            id: "vm".to_owned(),
+            document: "{}".to_owned(),
+        };
+        launch_program(&program, &order, patience).unwrap_err()
+    }
+
+    #[test]
+    fn a_program_that_ends_at_once_is_told_with_its_status() {
+        let error = launch_script("exit 3", GENEROUS);
+        assert!(matches!(error, Error::Gone { .. }), "{error:?}");
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+    }
+
+    #[test]
+    fn a_program_that_says_nothing_is_not_waited_for_without_end_and_killed() {
+        let directory = tempfile::tempdir().unwrap();
+        let note = directory.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 1000", note.display());
+        let error = launch_script(&script, Duration::from_secs(1));
+        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        // It may have been killed before it wrote.
+        let pid: i32 = match std::fs::read_to_string(&note) {
+            Ok(pid) if !pid.trim().is_empty() => pid.trim().parse().unwrap(),
+            _ => return,
+        };
+        let process = rustix::process::Pid::from_raw(pid).unwrap();
+        let deadline = Instant::now() + GENEROUS;
+        while rustix::process::test_kill_process(process).is_ok() {
+            assert!(
+                Instant::now() < deadline,
+                "it lives on, or nobody waits for it"
+            );
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_program_that_answers_something_else_is_killed() {
+        let error = launch_script("printf nonsense >&0; exec sleep 1000", GENEROUS);
+        assert!(matches!(error, Error::Gone { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_a_taken_id_is_told_as_such() {
+        let refusal = ControlError::internal("no").with_code(-9);
+        assert!(matches!(
+            refused("vm", refusal),
+            Error::Refused { code: -9, .. }
+        ));
+        let taken = Error::AlreadyExists("vm".to_owned()).to_control();
+        assert!(matches!(refused("vm", taken), Error::AlreadyExists(id) if id == "vm"));
+    }
+
+    #[test]
+    fn a_program_that_cannot_run_is_told() {
+        let order = Order {
+            id: "vm".to_owned(),
+            document: String::new(),
+        };
+        let error = launch_program(Path::new("/nonexistent"), &order, GENEROUS).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent"), "{error}");
     }
 }
