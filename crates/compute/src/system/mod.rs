@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hdv_control::{ConnectError, Link, RuntimeDirectory, remove_if_dead};
+use hdv_control::{ConnectError, Link, RuntimeDirectory};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -179,7 +179,7 @@ impl ComputeSystem {
         let link = match Link::connect(&place.socket, listener) {
             Ok(link) => link,
             Err(error) if nobody_listens(&error) => {
-                remove_if_dead(&place.socket);
+                places::living(&runtime)?;
                 return Err(Error::NotFound(id.to_owned()));
             }
             Err(error) => return Err(Error::of_connect(id, &error)),
