@@ -76,13 +76,7 @@ pub(crate) fn living(runtime: &RuntimeDirectory) -> Result<Vec<Place>> {
 pub(crate) fn claim(runtime: &RuntimeDirectory, id: &str) -> Result<(UnixListener, Claimed)> {
     let place = place(runtime, id)?;
     match SocketClaim::bind_with_directory(&place.socket) {
-        Ok((listener, claim)) => Ok((
-            listener,
-            Claimed {
-                place,
-                _claim: claim,
-            },
-        )),
+        Ok((listener, claim)) => Ok((listener, Claimed { place, claim })),
         Err(BindError::InUse { .. }) => Err(Error::AlreadyExists(id.to_owned())),
         Err(error) => Err(Error::Io {
             doing: format!("taking a place for compute system {id:?}"),
@@ -95,7 +89,7 @@ pub(crate) fn claim(runtime: &RuntimeDirectory, id: &str) -> Result<(UnixListene
 #[derive(Debug)]
 pub(crate) struct Claimed {
     place: Place,
-    _claim: SocketClaim,
+    claim: SocketClaim,
 }
 
 impl Claimed {
@@ -107,6 +101,17 @@ impl Claimed {
     /// The directory of its other sockets and files, of mode 0700.
     pub(crate) fn directory(&self) -> &Path {
         &self.place.directory
+    }
+
+    /// Notes which sockets this process has, or is about to have, elsewhere: they go too when it was killed.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub(crate) fn note_sockets(&mut self, sockets: Vec<PathBuf>) -> Result<()> {
+        self.claim.set_sockets(sockets).map_err(|source| Error::Io {
+            doing: format!("noting the sockets of {}", self.place.socket.display()),
+            source,
+        })
     }
 }
 

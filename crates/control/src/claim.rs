@@ -271,8 +271,12 @@ impl SocketClaim {
             .then(|| CompanionLock::directory_for(&self.path))?
     }
 
-    /// Notes in the companion file which further sockets this process has.
-    pub(crate) fn set_sockets(&mut self, sockets: Vec<PathBuf>) -> io::Result<()> {
+    /// Notes in the companion file which further sockets this process claims, in place of those noted before: who clears
+    /// away what it left, if it is killed, clears these away too. It may be about to claim them.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_sockets(&mut self, sockets: Vec<PathBuf>) -> io::Result<()> {
         self.owner.sockets = sockets;
         match &mut self.lock {
             Some(lock) => lock.write(&self.owner),

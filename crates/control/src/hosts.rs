@@ -42,14 +42,8 @@ impl RuntimeDirectory {
             let Some(pid) = pid_of(&path) else {
                 continue;
             };
-            match clear(&path) {
-                Cleared::Living => hosts.push(HostEntry { pid, path }),
-                Cleared::Dead(owner) => {
-                    for socket in owner.sockets {
-                        remove_if_dead(&socket);
-                    }
-                }
-                Cleared::Unclaimed | Cleared::Unknown => {}
+            if let Cleared::Living = clear_with_others(&path) {
+                hosts.push(HostEntry { pid, path });
             }
         }
         self.clear_others()?;
@@ -64,7 +58,7 @@ impl RuntimeDirectory {
     /// The directory cannot be read or is not private.
     pub fn living(&self, name: &str) -> Result<Vec<PathBuf>, RuntimeDirectoryError> {
         let mut living = claims(&self.subdirectory(name)?)?;
-        living.retain(|path| matches!(clear(path), Cleared::Living | Cleared::Unknown));
+        living.retain(|path| matches!(clear_with_others(path), Cleared::Living | Cleared::Unknown));
         living.sort();
         Ok(living)
     }
@@ -81,12 +75,23 @@ impl RuntimeDirectory {
             let directory = entry.file_type().is_ok_and(|found| found.is_dir());
             if directory && entry.file_name() != HOSTS {
                 for path in claims(&entry.path())? {
-                    clear(&path);
+                    clear_with_others(&path);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Removes a claim whose owner is dead, and the sockets that the owner had elsewhere.
+fn clear_with_others(path: &Path) -> Cleared {
+    let cleared = clear(path);
+    if let Cleared::Dead(owner) = &cleared {
+        for socket in &owner.sockets {
+            remove_if_dead(socket);
+        }
+    }
+    cleared
 }
 
 /// The sockets in a directory that are or were claimed; by the companions: a socket never exists without one.

@@ -115,6 +115,8 @@ impl Connection {
                     "a device host attached"
                 );
                 *role = Role::Host(host);
+                // Who waits for our own.
+                self.worker.notify();
             }
         }
         Ok(Welcome {

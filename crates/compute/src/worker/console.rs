@@ -25,6 +25,7 @@ mod tests;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use hdv_control::{BindError, SocketClaim};
@@ -45,9 +46,15 @@ pub(crate) struct Hub {
     qemu_socket: PathBuf,
     client_socket: PathBuf,
     stop: OwnedFd,
-    thread: Option<JoinHandle<()>>,
-    /// Removes the sockets, after the thread has ended.
-    _claims: Vec<SocketClaim>,
+    living: Mutex<Option<Living>>,
+}
+
+/// What ends with the port.
+#[derive(Debug)]
+struct Living {
+    thread: JoinHandle<()>,
+    /// Their end removes the sockets.
+    claims: Vec<SocketClaim>,
 }
 
 impl Hub {
@@ -96,9 +103,25 @@ impl Hub {
             qemu_socket,
             client_socket,
             stop,
-            thread: Some(thread),
-            _claims: claims,
+            living: Mutex::new(Some(Living { thread, claims })),
         })
+    }
+
+    /// Ends the port: clients get what the guest has written, and the end; the sockets go. A second time does nothing.
+    pub(crate) fn end(&self) {
+        let living = self
+            .living
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Living { thread, claims }) = living else {
+            return;
+        };
+        // An eventfd takes 2^64 - 2 of these.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        // A panic of its own has been printed already.
+        let _ = thread.join();
+        drop(claims);
     }
 
     /// Where QEMU connects, as a client (`-chardev socket,path=...,server=off`).
@@ -114,12 +137,7 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // An eventfd takes 2^64 - 2 of these.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take() {
-            // A panic of its own has been printed already.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

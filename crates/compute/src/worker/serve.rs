@@ -55,6 +55,10 @@ pub(super) fn run() -> ExitCode {
     };
     tracing::info!("the worker ends");
     drop(server);
+    // Threads that wait for what never comes keep the worker's state.
+    for console in worker.consoles.values() {
+        console.end();
+    }
     drop(worker);
     drop(place);
     code
@@ -70,8 +74,11 @@ fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer)> {
         std::env::current_dir().map_err(|source| io("asking for the current directory", source))?;
     document.resolve(&current);
     let runtime = RuntimeDirectory::locate()?;
-    let (listener, place) = places::claim(&runtime, &startup.id)?;
+    let (listener, mut place) = places::claim(&runtime, &startup.id)?;
     log::start(place.directory(), LOG).map_err(|source| io("making the worker's log", source))?;
+    let ports = document.virtual_machine.devices.com_ports.values();
+    // Before they are there: whoever kills this process leaves them to be found.
+    place.note_sockets(ports.map(|port| port.socket(runtime.path())).collect())?;
     let consoles = consoles(&document, &runtime, &place)?;
     let ports = machine::ports(&document);
     let worker = Worker::new(Parts {
