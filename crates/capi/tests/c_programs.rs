@@ -3,6 +3,8 @@
 
 #[path = "support/toolchain.rs"]
 mod toolchain;
+#[path = "support/worker.rs"]
+mod worker;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,6 +28,7 @@ fn run(program: &Path, source: &Path) {
     let output = Command::new(program)
         .arg(directory.path())
         .env("XDG_RUNTIME_DIR", directory.path())
+        .env("OPENHDV_WORKER", worker::worker())
         .stdin(Stdio::null())
         .output()
         .expect("it runs");
@@ -93,6 +96,16 @@ fn virtualization() {
 #[test]
 fn supply() {
     build_and_run("supply.c", &WAYS);
+}
+
+#[test]
+fn absent() {
+    build_and_run("absent.c", &WAYS);
+}
+
+#[test]
+fn compute() {
+    build_and_run("compute.c", &WAYS);
 }
 
 /// Over C's own tables: C++ has classes for them.

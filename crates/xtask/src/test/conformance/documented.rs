@@ -2,7 +2,7 @@
 //! has: what follows from parameters alone is in `rules`.
 
 /// Functions with the further errors that they must be tested for.
-pub(super) const DOCUMENTED: [(&str, &[&str]); 24] = [
+pub(super) const DOCUMENTED: [(&str, &[&str]); 37] = [
     ("HdvInitializeDeviceHostForProxy", &["E_NOINTERFACE"]),
     (
         "HdvInitializeDeviceHostForProxyEx",
@@ -56,6 +56,66 @@ pub(super) const DOCUMENTED: [(&str, &[&str]); 24] = [
             "STATUS_UNSUCCESSFUL",
         ],
     ),
+    (
+        "HcsCreateComputeSystem",
+        &[
+            "E_INVALIDARG",
+            "HCS_E_INVALID_JSON",
+            "HCS_E_OPERATION_ALREADY_STARTED",
+            "HCS_E_SYSTEM_ALREADY_EXISTS",
+        ],
+    ),
+    (
+        "HcsOpenComputeSystem",
+        &["E_INVALIDARG", "HCS_E_SYSTEM_NOT_FOUND"],
+    ),
+    ("HcsStartComputeSystem", &["HCS_E_INVALID_STATE", "callback"]),
+    (
+        "HcsShutDownComputeSystem",
+        &["HCS_E_INVALID_STATE", "HCS_E_SYSTEM_ALREADY_STOPPED"],
+    ),
+    (
+        "HcsTerminateComputeSystem",
+        &["HCS_E_SYSTEM_ALREADY_STOPPED"],
+    ),
+    (
+        "HcsPauseComputeSystem",
+        &["HCS_E_INVALID_STATE", "ERROR_POSSIBLE_DEADLOCK"],
+    ),
+    (
+        "HcsResumeComputeSystem",
+        &["HCS_E_INVALID_STATE", "ERROR_POSSIBLE_DEADLOCK"],
+    ),
+    (
+        "HcsModifyComputeSystem",
+        &[
+            "HCS_E_INVALID_JSON",
+            "ERROR_NOT_FOUND",
+            "ERROR_ALREADY_EXISTS",
+            "callback",
+        ],
+    ),
+    (
+        "HcsSetComputeSystemCallback",
+        &["HCS_E_OPERATION_SYSTEM_CALLBACK_ALREADY_SET"],
+    ),
+    (
+        "HcsGetOperationResult",
+        &["HCS_E_OPERATION_NOT_STARTED", "HCS_E_OPERATION_PENDING"],
+    ),
+    (
+        "HcsWaitForOperationResult",
+        &[
+            "HCS_E_OPERATION_NOT_STARTED",
+            "HCS_E_OPERATION_TIMEOUT",
+            "ERROR_POSSIBLE_DEADLOCK",
+        ],
+    ),
+    (
+        "HcsWaitForComputeSystemExit",
+        &["HCS_E_OPERATION_TIMEOUT", "ERROR_POSSIBLE_DEADLOCK"],
+    ),
+    ("HcsGetServiceProperties", &["HCS_E_INVALID_JSON"]),
     (
         "ENABLE_VIRTUALIZATION",
         &[

@@ -9,13 +9,16 @@ use super::table::{Kind, Row, Table};
 /// What the vendor's functions begin with; a guest sees something of every one of them.
 const VENDOR: &str = "Hdv";
 /// Types whose values are handles of the library.
-const HANDLES: [&str; 3] = ["HCS_SYSTEM", "HDV_HOST", "HDV_DEVICE"];
+const HANDLES: [&str; 4] = ["HCS_SYSTEM", "HCS_OPERATION", "HDV_HOST", "HDV_DEVICE"];
+/// Types that are pointers.
+const POINTERS: [&str; 2] = ["PVOID", "PCWSTR"];
 /// Types of which not every value is one.
-const CHOICES: [&str; 4] = [
+const CHOICES: [&str; 5] = [
     "HDV_DEVICE_TYPE",
     "HDV_DEVICE_HOST_FLAGS",
     "HDV_PCI_BAR_SELECTOR",
     "HDV_MMIO_MAPPING_FLAGS",
+    "HCS_EVENT_OPTIONS",
 ];
 /// The parameter that is an address of a guest's.
 const ADDRESS: &str = "GuestPhysicalAddress";
@@ -67,6 +70,12 @@ fn missing(kind: Kind, name: &str, row: &Row, declared: &Declarations) -> Vec<St
         }
     };
     match kind {
+        Kind::Function if !row.absent.is_empty() => {
+            want(
+                declared.functions.contains_key(name),
+                "a function that a header declares",
+            );
+        }
         Kind::Function => {
             let unseen = row.unseen.is_some() && !name.starts_with(VENDOR);
             want(!row.success.is_empty(), "its success");
@@ -128,7 +137,7 @@ fn errors(function: &Function) -> BTreeSet<&'static str> {
             .split(|character: char| !(character.is_ascii_alphanumeric() || character == '_'))
             .collect();
         let has = |wanted: &str| words.contains(&wanted);
-        let pointer = parameter.contains('*') || has("PVOID");
+        let pointer = parameter.contains('*') || POINTERS.iter().any(|pointer| has(pointer));
         let optional = words.iter().any(|word| word.contains("_opt_"));
         if pointer && !optional {
             errors.insert(null);
@@ -157,6 +166,8 @@ mod tests {
         HRESULT WINAPI HdvRead(_In_ HDV_DEVICE Requestor, _In_ UINT64 GuestPhysicalAddress, \
             _Out_writes_(n) BYTE* Buffer);
         NTSTATUS WINAPI OpenHdvAsk(_In_ HDV_DEVICE Device, _In_ const GUID* Type);
+        HRESULT WINAPI HcsOpen(_In_ PCWSTR Id, _In_ HCS_OPERATION Operation, _In_opt_ PCWSTR Options);
+        HRESULT WINAPI HcsSave(_In_ HCS_SYSTEM System);
         typedef NTSTATUS NTAPI ENABLE_VIRTUALIZATION(_In_opt_ PVOID Context);
         #define INTERNAL
     ";
@@ -177,6 +188,15 @@ mod tests {
         unseen = "no"
         errors.STATUS_INVALID_HANDLE = ["b"]
         errors.STATUS_INVALID_PARAMETER = ["a"]
+        [[function]]
+        name = "HcsOpen"
+        success = ["a"]
+        unseen = "no"
+        errors.E_HANDLE = ["b"]
+        errors.E_POINTER = ["b"]
+        [[function]]
+        name = "HcsSave"
+        absent = ["a"]
         [[callback]]
         name = "ENABLE_VIRTUALIZATION"
         success = ["a"]
@@ -245,6 +265,26 @@ mod tests {
                 "errors.STATUS_INVALID_HANDLE = [\"b\"]",
                 "",
                 "OpenHdvAsk: no test of STATUS_INVALID_HANDLE",
+            ),
+            (
+                "errors.E_HANDLE = [\"b\"]",
+                "",
+                "HcsOpen: no test of E_HANDLE",
+            ),
+            (
+                "errors.E_POINTER = [\"b\"]",
+                "",
+                "HcsOpen: no test of E_POINTER",
+            ),
+            (
+                "absent = [\"a\"]",
+                "absent = []",
+                "HcsSave: no test of its success",
+            ),
+            (
+                "name = \"HcsSave\"",
+                "name = \"HcsSafe\"",
+                "HcsSafe: no test of a function that a header declares",
             ),
             (
                 "errors.STATUS_INVALID_DEVICE_STATE = [\"b\"]",

@@ -24,6 +24,9 @@ pub(super) struct Row {
     pub(super) names: Vec<String>,
     /// It does what it is for.
     pub(super) success: Vec<String>,
+    /// It says that it is not there: for functions of the vendor's interface that are not supported. Nothing else is asked of
+    /// such a row.
+    pub(super) absent: Vec<String>,
     /// By the error's name.
     pub(super) errors: BTreeMap<String, Vec<String>>,
     /// What a guest sees of it.
@@ -44,7 +47,13 @@ impl Row {
 
     /// Every test it cites.
     pub(super) fn tests(&self) -> impl Iterator<Item = &str> {
-        [&self.success, &self.guest, &self.layout, &self.value]
+        [
+            &self.success,
+            &self.absent,
+            &self.guest,
+            &self.layout,
+            &self.value,
+        ]
             .into_iter()
             .chain(self.errors.values())
             .flatten()
