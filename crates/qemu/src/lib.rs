@@ -13,6 +13,7 @@
 //! | [`accelerator`] | how QEMU runs a guest's processors |
 //! | [`trial`] | which accelerator boots a kernel here, tried and not guessed |
 //! | [`qmp`] | QEMU's control socket |
+//! | [`unplug`] | what taking vfio-user devices out of a running QEMU needs |
 //! | [`guest`] | a running QEMU: its serial lines, its errors, its end |
 //! | [`child`] | child processes that die with this one |
 //! | [`doctor`] | what this machine can run and what is missing, as data |
@@ -51,6 +52,7 @@ mod probe_init;
 pub mod program;
 pub mod qmp;
 pub mod trial;
+pub mod unplug;
 pub mod version;
 
 pub use error::{Error, Result};

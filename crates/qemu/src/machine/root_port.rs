@@ -14,8 +14,8 @@ const FUNCTIONS: usize = 8;
 
 /// The most 32-bit address space behind a port that is kept free for what may be plugged in, and all of them together: a
 /// q35 machine has about 1 GiB of it.
-const WINDOW_32: u64 = 32 << 20;
-const WINDOWS_32: u64 = 512 << 20;
+const WINDOW_32: u64 = 64 << 20;
+const WINDOWS_32: u64 = 768 << 20;
 /// 64-bit prefetchable address space behind a port, likewise. It is behind guest memory, where even small address buses
 /// have room.
 const WINDOW_64: u64 = 256 << 20;
