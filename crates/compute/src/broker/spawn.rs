@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
 use crate::restricted::BROKER_FD_VARIABLE;
 use crate::{Error, Result};
@@ -16,26 +16,21 @@ use crate::{Error, Result};
 /// The first descriptor that is no standard stream.
 const FIRST: libc::c_uint = 3;
 
+/// Where the socket is in the child, at least: never one of the standard streams, also where this process has closed its own.
+const LOWEST: i32 = 10;
+
 /// See [`Broker::spawn`](super::Broker::spawn).
 pub(super) fn spawn(mut command: Command) -> Result<(Child, UnixStream)> {
+    let program = command.get_program().display().to_string();
     let failed = |source| Error::Io {
-        doing: format!(
-            "starting {} as a restricted device host",
-            command.get_program().display()
-        ),
-        source,
-    };
-    let (ours, theirs) = UnixStream::pair().map_err(&failed)?;
-    // Never one of the standard streams, also where those are closed: they get the child's.
-    let theirs =
-        rustix::io::fcntl_dupfd_cloexec(&theirs, 10).map_err(|errno| failed(errno.into()))?;
-    let program = format!("{}", command.get_program().display());
-    command.env(BROKER_FD_VARIABLE, theirs.as_raw_fd().to_string());
-    leave_only(&mut command, theirs);
-    let child = hdv_qemu::child::spawn(command).map_err(|source| Error::Io {
         doing: format!("starting {program} as a restricted device host"),
         source,
-    })?;
+    };
+    let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+    let theirs = fcntl_dupfd_cloexec(&theirs, LOWEST).map_err(|errno| failed(errno.into()))?;
+    command.env(BROKER_FD_VARIABLE, theirs.as_raw_fd().to_string());
+    leave_only(&mut command, theirs);
+    let child = hdv_qemu::child::spawn(command).map_err(failed)?;
     Ok((child, ours))
 }
 

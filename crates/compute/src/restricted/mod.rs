@@ -10,6 +10,7 @@ mod socket;
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -184,7 +185,7 @@ impl LinkHandler for End {
         for instance in devices {
             match host.remove(instance) {
                 Ok(()) => {
-                    tracing::warn!(device = %instance, "the broker is gone, and the device with it")
+                    tracing::warn!(device = %instance, "the broker is gone, and the device with it");
                 }
                 // It has gone by itself, or with its host.
                 Err(error) => tracing::debug!(device = %instance, "{error}"),
@@ -194,11 +195,11 @@ impl LinkHandler for End {
 }
 
 /// Where clients come from, here.
-fn handed(socket: Option<std::path::PathBuf>) -> Result<Listen, ControlError> {
-    match socket {
-        None => Ok(Listen::Handed),
-        Some(_) => Err(ControlError::bad_arguments(
-            "a restricted device host cannot listen on a socket: its broker does",
-        )),
-    }
+fn handed(socket: Option<PathBuf>) -> Result<Listen, ControlError> {
+    socket.map_or(Ok(Listen::Handed), |socket| {
+        Err(ControlError::bad_arguments(format!(
+            "a restricted device host cannot listen on {}: its broker does",
+            socket.display()
+        )))
+    })
 }

@@ -1,0 +1,258 @@
+//! Restricted hosts that say what is not so, and brokers that do.
+
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hdv::{DeviceHost, DeviceIds, DeviceState, HostError, HostOptions, pci_function};
+use hdv_compute::protocol::{HELLO, device, host};
+use hdv_compute::{BrokerLimits, RestrictedSystem, codes};
+use hdv_control::{CallError, ControlError, ErrorKind, Link, LinkHandler};
+use serde_json::{Value, json};
+
+use crate::played::{Liar, PATIENCE, alone, code, id, lock, wait_for};
+use crate::process::Device;
+
+fn obedient(_: &str, _: Value) -> Result<Value, ControlError> {
+    Ok(Value::Null)
+}
+
+#[test]
+fn announcements_are_checked() {
+    alone("lies::announcements_are_checked", || {
+        let liar = Liar::start(BrokerLimits { devices: 2 }, obedient);
+        assert_eq!(
+            code(liar.announce(1)),
+            Some(codes::E_ACCESSDENIED),
+            "no hello"
+        );
+        let handle = json!({ "role": "handle" });
+        assert_eq!(code(liar.say(HELLO, &handle)), Some(codes::E_ACCESSDENIED));
+        assert_eq!(liar.hello().unwrap()["id"], "played");
+        assert_eq!(code(liar.hello()), Some(codes::E_ACCESSDENIED));
+        liar.announce(1).unwrap();
+        assert_eq!(code(liar.announce(1)), Some(codes::ALREADY_EXISTS));
+        liar.announce(2).unwrap();
+        assert_eq!(code(liar.announce(3)), Some(codes::E_ACCESSDENIED));
+        let three = json!({ "instance-id": id(3) });
+        assert_eq!(
+            code(liar.say(host::WITHDRAW, &three)),
+            Some(codes::NOT_FOUND)
+        );
+        assert_eq!(
+            code(liar.say(host::ANNOUNCE, &json!([1]))),
+            Some(codes::E_INVALIDARG)
+        );
+        for command in ["start", "pause", "terminate", "modify", device::POWER_ON] {
+            let Err(CallError::Command(error)) = liar.say(command, &three) else {
+                panic!("{command}");
+            };
+            assert_eq!(error.kind, ErrorKind::UnknownCommand);
+        }
+        // The worker has heard of the two, and of nothing else.
+        assert_eq!(liar.worker.count(host::ANNOUNCE), 2);
+        assert_eq!(liar.worker.calls().len(), 3);
+        let two = json!({ "instance-id": id(2) });
+        liar.say(host::WITHDRAW, &two).unwrap();
+        liar.announce(3).unwrap();
+    });
+}
+
+#[test]
+fn what_the_worker_does_not_know_of_is_not_passed_on() {
+    alone(
+        "lies::what_the_worker_does_not_know_of_is_not_passed_on",
+        || {
+            let liar = Liar::start(BrokerLimits::default(), obedient);
+            liar.hello().unwrap();
+            for command in [device::START, device::STOP, device::REMOVE, device::FAILURE] {
+                assert_eq!(code(liar.worker.tell(command, 9)), Some(codes::NOT_FOUND));
+            }
+            liar.announce(1).unwrap();
+            let nowhere = json!({ "instance-id": id(1), "socket": null, "configuration": [] });
+            assert!(liar.worker.call(device::POWER_ON, &nowhere).is_err());
+            liar.worker.power_on(1).unwrap();
+            let again = liar.worker.power_on(1).map(|_| Value::Null);
+            assert_eq!(code(again), Some(codes::HCS_E_INVALID_STATE));
+        },
+    );
+}
+
+#[test]
+fn errors_of_a_host_are_errors_and_short() {
+    alone("lies::errors_of_a_host_are_errors_and_short", || {
+        let liar = Liar::start(BrokerLimits::default(), |command, _| {
+            let error = ControlError::internal("\u{1b}[31m".to_owned() + &"x".repeat(1 << 20));
+            match command {
+                device::STOP => Err(error.with_code(0)),
+                device::START => Err(error.with_code(-5)),
+                device::FAILURE => Ok(json!({ "message": "no", "code": 17 })),
+                _ => Ok(Value::Null),
+            }
+        });
+        liar.hello().unwrap();
+        liar.announce(1).unwrap();
+        let Err(CallError::Command(error)) = liar.worker.tell(device::STOP, 1) else {
+            panic!("an error");
+        };
+        assert_eq!(error.code, Some(codes::E_FAIL));
+        assert!(error.message.len() < 4096 && !error.message.contains('\u{1b}'));
+        assert_eq!(code(liar.worker.tell(device::START, 1)), Some(-5));
+        let failure = liar.worker.tell(device::FAILURE, 1).unwrap();
+        assert_eq!(failure, json!({ "message": "no", "code": null }));
+    });
+}
+
+#[test]
+fn a_host_that_does_not_answer_is_not_waited_for() {
+    alone(
+        "lies::a_host_that_does_not_answer_is_not_waited_for",
+        || {
+            let liar = Liar::start(BrokerLimits::default(), |command, _| {
+                if command == device::FAILURE {
+                    loop {
+                        std::thread::park();
+                    }
+                }
+                Ok(Value::Null)
+            });
+            liar.hello().unwrap();
+            liar.announce(1).unwrap();
+            let begin = Instant::now();
+            let answer = liar.worker.tell(device::FAILURE, 1);
+            assert_eq!(code(answer), Some(codes::HCS_E_OPERATION_TIMEOUT));
+            assert!(begin.elapsed() >= Duration::from_secs(3));
+            assert!(!liar.broker.is_over());
+            liar.worker.tell(device::STOP, 1).unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_host_that_says_too_much_is_cut_off() {
+    alone("lies::a_host_that_says_too_much_is_cut_off", || {
+        let liar = Liar::start(BrokerLimits::default(), obedient);
+        let mut said = 0;
+        while liar.hello().is_ok() || !liar.link.is_closed() {
+            said += 1;
+            assert!(said < 100_000, "it may say what it likes");
+        }
+        assert!(said > 500, "{said}");
+        wait_for("the worker to hear of it", || liar.worker.is_left());
+
+        let liar = Liar::start(BrokerLimits::default(), obedient);
+        liar.hello().unwrap();
+        liar.link.notify("anything", &Value::Null).unwrap();
+        wait_for("the worker to hear of it", || liar.worker.is_left());
+        assert!(liar.broker.is_over());
+    });
+}
+
+#[test]
+fn clients_are_handed_over_one_by_one_and_dropped_if_the_host_refuses() {
+    alone(
+        "lies::clients_are_handed_over_one_by_one_and_dropped_if_the_host_refuses",
+        || {
+            let liar = Liar::start(BrokerLimits::default(), |command, _| match command {
+                device::CONNECT => Err(ControlError::internal("no")),
+                _ => Ok(Value::Null),
+            });
+            liar.hello().unwrap();
+            liar.announce(1).unwrap();
+            let socket = liar.worker.power_on(1).unwrap();
+            for _ in 0..3 {
+                let mut client = UnixStream::connect(&socket).unwrap();
+                wait_for("a client", || !lock(&liar.mouth.clients).is_empty());
+                lock(&liar.mouth.clients).clear();
+                // Nobody else has it.
+                client.set_read_timeout(Some(PATIENCE)).unwrap();
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            }
+            liar.worker.tell(device::REMOVE, 1).unwrap();
+            assert!(UnixStream::connect(&socket).is_err());
+        },
+    );
+}
+
+/// A broker that says what a test likes.
+#[derive(Default)]
+struct Broker {
+    commands: Mutex<Vec<String>>,
+}
+
+impl LinkHandler for Broker {
+    fn call(
+        &self,
+        _: &Link,
+        command: &str,
+        _: Value,
+        _: Vec<OwnedFd>,
+    ) -> Result<Value, ControlError> {
+        lock(&self.commands).push(command.to_owned());
+        Ok(Value::Null)
+    }
+
+    fn notice(&self, _: &Link, _: &str, _: Value) {}
+
+    fn closed(&self, _: &Link) {}
+}
+
+#[test]
+fn a_host_checks_what_its_broker_says() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let broker = Arc::new(Broker::default());
+    let link = Link::over(ours, "the host", Arc::clone(&broker) as _).unwrap();
+    let call = |command: &str, args: &Value| link.call(command, args, PATIENCE);
+    let system = RestrictedSystem::over(theirs).unwrap();
+    let one = json!({ "instance-id": id(1) });
+    assert!(call(device::START, &one).is_err(), "no host yet");
+
+    let host = DeviceHost::new(HostOptions::restricted()).unwrap();
+    host.attach(Arc::clone(&system)).unwrap();
+    let other = DeviceHost::new(HostOptions::restricted()).unwrap();
+    let second = other.attach(system).unwrap_err();
+    assert!(matches!(second, HostError::Refused { .. }), "{second}");
+
+    let ids = DeviceIds {
+        class_id: id(0xc1a5),
+        instance_id: id(1),
+    };
+    let function = pci_function(Box::new(Device::default())).unwrap();
+    let instance = host.create_device(ids, function).unwrap();
+    assert_eq!(
+        code(call(device::STOP, &one)),
+        Some(codes::NOT_FOUND),
+        "not announced"
+    );
+    host.announce(instance.id()).unwrap();
+    assert_eq!(*lock(&broker.commands), [HELLO, host::ANNOUNCE]);
+
+    let listening = json!({ "instance-id": id(1), "socket": "/tmp/x.sock", "configuration": [] });
+    assert!(call(device::POWER_ON, &listening).is_err());
+    assert_eq!(instance.state(), DeviceState::PoweredOff);
+    assert!(call(device::POWER_ON, &json!({ "instance-id": "no" })).is_err());
+    let (pipe, _other) = rustix::pipe::pipe().unwrap();
+    let (client, _vmm) = UnixStream::pair().unwrap();
+    let connect = |fds: &[BorrowedFd<'_>]| link.call_with(device::CONNECT, &one, fds, PATIENCE);
+    assert_eq!(
+        code(connect(&[client.as_fd()])),
+        Some(codes::HCS_E_INVALID_STATE)
+    );
+    let place = json!({ "instance-id": id(1), "socket": null, "configuration": [] });
+    call(device::POWER_ON, &place).unwrap();
+    for descriptors in [&[][..], &[pipe.as_fd()], &[client.as_fd(), client.as_fd()]] {
+        assert!(connect(descriptors).is_err(), "{descriptors:?}");
+    }
+    connect(&[client.as_fd()]).unwrap();
+    for command in [HELLO, "terminate", device::CREATE] {
+        assert!(call(command, &one).is_err(), "{command}");
+    }
+    link.notify("anything", &one).unwrap();
+
+    // When it is gone, so is the device.
+    link.close();
+    wait_for("the device's end", || instance.state() == DeviceState::Gone);
+    host.close().unwrap();
+}
