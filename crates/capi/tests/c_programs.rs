@@ -9,6 +9,7 @@ mod worker;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use toolchain::{Language, WAYS, WideCharacters, build, source};
 
@@ -22,7 +23,26 @@ fn checks(source: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs a program, which must do all of its source's checks, and all of them right.
+/// Longer than workers take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until nothing is left of the compute systems of a program that has ended.
+fn nothing_is_left(runtime_directory: &Path) {
+    let systems = runtime_directory.join("openhdv/systems");
+    let begun = Instant::now();
+    let left = || -> Vec<_> {
+        let entries = std::fs::read_dir(&systems).into_iter().flatten();
+        entries
+            .map(|entry| entry.expect("an entry").path())
+            .collect()
+    };
+    while !left().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "{:?}", left());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Runs a program, which must do all of its source's checks, and all of them right, and leave nothing.
 fn run(program: &Path, source: &Path) {
     let directory = tempfile::tempdir().expect("a directory");
     let output = Command::new(program)
@@ -48,6 +68,7 @@ fn run(program: &Path, source: &Path) {
     let expected = checks(source);
     assert!(!expected.is_empty(), "{}", source.display());
     assert_eq!(passed, expected, "{complaint}");
+    nothing_is_left(directory.path());
 }
 
 fn build_and_run(name: &str, ways: &[(Language, WideCharacters)]) {
@@ -106,6 +127,12 @@ fn absent() {
 #[test]
 fn compute() {
     build_and_run("compute.c", &WAYS);
+}
+
+/// On a real QEMU.
+#[test]
+fn running() {
+    build_and_run("running.c", &WAYS);
 }
 
 /// Over C's own tables: C++ has classes for them.

@@ -38,6 +38,8 @@ struct device {
     char values[4][64];
     /* The order of the calls, one letter each. */
     char order[64];
+    /* The same without accesses. */
+    char life[64];
 };
 
 static inline HRESULT device_called(void* context, enum call call)
@@ -46,6 +48,10 @@ static inline HRESULT device_called(void* context, enum call call)
     size_t length = strlen(device->order);
     if (length + 1 < sizeof device->order) {
         device->order[length] = "ITCDSPrwRW"[call];
+    }
+    length = strlen(device->life);
+    if (call < CALL_READ_CONFIG && length + 1 < sizeof device->life) {
+        device->life[length] = "ITCDSP"[call];
     }
     device->calls[call]++;
     if (device->hook != NULL && device->hook_in == call) {
