@@ -5,6 +5,7 @@
 //! | [`cache`] | the user's cache directory: what was fetched stays here |
 //! | [`bundle`] | named sets of Debian packages: QEMU, guest kernels, test tools |
 //! | [`fetch`] | brings bundles into the cache, without root and without installing anything |
+//! | [`firmware`] | UEFI firmware for a machine |
 //! | [`locate`] | a QEMU that has `vfio-user-pci`: the one named, one in `PATH`, one in the cache |
 //! | [`kernel`] | a guest kernel and its modules |
 //! | [`initramfs`] | the guest's first file system |
@@ -42,6 +43,7 @@ mod deadline;
 pub mod doctor;
 mod error;
 pub mod fetch;
+pub mod firmware;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;

@@ -3,10 +3,12 @@
 //! Both are asked from the program itself. Bringing one that is missing is [`crate::fetch`]'s.
 
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::bundle::{Bundle, Unpacked};
 use crate::cache::Cache;
@@ -95,6 +97,10 @@ impl Qemu {
     ///
     /// [`Error::UnsuitableQemu`] when it is too old, lacks the device or does not answer.
     pub fn installed(path: &Path, origin: Origin) -> Result<Self> {
+        Self::installed_unasked(path, origin).asked()
+    }
+
+    fn installed_unasked(path: &Path, origin: Origin) -> Self {
         Self {
             version: MINIMUM,
             origin,
@@ -102,7 +108,6 @@ impl Qemu {
             data: Vec::new(),
             modules: None,
         }
-        .asked()
     }
 
     /// The QEMU of the bundle [`Bundle::QEMU`].
@@ -111,6 +116,10 @@ impl Qemu {
     ///
     /// As [`Qemu::installed`], and [`Error::Io`] when the program is not in the tree.
     pub fn unpacked(bundle: &Unpacked) -> Result<Self> {
+        Self::unpacked_unasked(bundle)?.asked()
+    }
+
+    fn unpacked_unasked(bundle: &Unpacked) -> Result<Self> {
         let program = bundle.program(&format!("usr/bin/{NAME}"))?;
         let data = DATA_PATHS
             .iter()
@@ -118,26 +127,61 @@ impl Qemu {
             .filter(|path| path.is_dir())
             .collect();
         let modules = Some(bundle.path(MODULE_PATH)).filter(|path| path.is_dir());
-        Self {
+        Ok(Self {
             version: MINIMUM,
             origin: Origin::Cache,
             program,
             data,
             modules,
+        })
+    }
+
+    /// What the program answered last time, else what it answers now: that takes longer than all else about it.
+    fn remembered(self, cache: &Cache) -> Result<Self> {
+        let Some(key) = Key::of(self.path()) else {
+            return self.asked();
+        };
+        let mut known: Vec<Remembered> = cache.recall(REMEMBERED).unwrap_or_default();
+        if let Some(found) = known.iter().find(|found| found.key == key) {
+            return self.with(found.answer.clone());
         }
-        .asked()
+        // One that cannot be asked now may answer next time.
+        let answer = self.answers()?;
+        known.retain(|other| other.key.path != key.path);
+        let excess = (known.len() + 1).saturating_sub(REMEMBERED_LIMIT);
+        known.drain(..excess);
+        let asked = self.with(answer.clone());
+        known.push(Remembered { key, answer });
+        if let Err(error) = cache.remember(REMEMBERED, &known) {
+            tracing::warn!(%error, "what QEMU answered was not remembered");
+        }
+        asked
+    }
+
+    fn with(mut self, answer: Answer) -> Result<Self> {
+        match answer {
+            Answer::Suits(version) => {
+                self.version = version;
+                Ok(self)
+            }
+            Answer::Lacks(reason) => Err(self.unsuitable(reason)),
+        }
     }
 
     /// Asks the program for its version and its devices.
-    fn asked(mut self) -> Result<Self> {
-        self.version = Version::from_qemu(&self.ask("--version")?).ok_or_else(|| {
-            self.unsuitable("it does not say that it is QEMU when asked for its version".to_owned())
-        })?;
-        if self.version < MINIMUM {
-            return Err(self.unsuitable(format!(
-                "its version is {} and {MINIMUM} is needed",
-                self.version
-            )));
+    fn asked(self) -> Result<Self> {
+        let answer = self.answers()?;
+        self.with(answer)
+    }
+
+    fn answers(&self) -> Result<Answer> {
+        let Some(version) = Version::from_qemu(&self.ask("--version")?) else {
+            let reason = "it does not say that it is QEMU when asked for its version";
+            return Ok(Answer::Lacks(reason.to_owned()));
+        };
+        if version < MINIMUM {
+            let reason = format!("its version is {version} and {MINIMUM} is needed");
+            return Ok(Answer::Lacks(reason));
         }
         // A QEMU built without the device is as good as an old one.
         let mut command = self.command();
@@ -145,9 +189,10 @@ impl Qemu {
         let devices = self.answer(command, "-device help")?;
         let wanted = format!("name \"{DEVICE}\"");
         if !devices.lines().any(|line| line.starts_with(&wanted)) {
-            return Err(self.unsuitable(format!("it was built without the device {DEVICE}")));
+            let reason = format!("it was built without the device {DEVICE}");
+            return Ok(Answer::Lacks(reason));
         }
-        Ok(self)
+        Ok(Answer::Suits(version))
     }
 
     fn ask(&self, question: &str) -> Result<String> {
@@ -184,6 +229,48 @@ impl Qemu {
     }
 }
 
+/// Where remembered answers lie in the cache.
+const REMEMBERED: &str = "qemus.json";
+
+/// The most programs whose answers are remembered.
+const REMEMBERED_LIMIT: usize = 16;
+
+/// A program's file: another one of its name, or a changed one, is asked again.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Key {
+    path: String,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl Key {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = path.metadata().ok()?;
+        Some(Self {
+            path: path.display().to_string(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer {
+    /// It suits, and has this version.
+    Suits(Version),
+    /// It does not, for this reason.
+    Lacks(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    key: Key,
+    answer: Answer,
+}
+
 /// Finds a QEMU that suits: the one that `$OPENHDV_QEMU` names, else one in `PATH`, else the one
 /// in the cache.
 ///
@@ -198,16 +285,18 @@ pub fn locate(cache: &Cache) -> Result<Qemu> {
 fn locate_in(variable: Option<OsString>, path: Option<OsString>, cache: &Cache) -> Result<Qemu> {
     let mut tried = Vec::new();
     if let Some(named) = variable.filter(|named| !named.is_empty()) {
-        return Qemu::installed(Path::new(&named), Origin::Variable);
+        return Qemu::installed_unasked(Path::new(&named), Origin::Variable).remembered(cache);
     }
-    match find_in(path, NAME).map(|path| Qemu::installed(&path, Origin::Path)) {
+    match find_in(path, NAME)
+        .map(|path| Qemu::installed_unasked(&path, Origin::Path).remembered(cache))
+    {
         Some(Ok(qemu)) => return Ok(qemu),
         Some(Err(error)) => tried.push(error.to_string()),
         None => tried.push(format!("PATH has no {NAME}")),
     }
     match cache
         .require(&Bundle::QEMU)
-        .and_then(|bundle| Qemu::unpacked(&bundle))
+        .and_then(|bundle| Qemu::unpacked_unasked(&bundle)?.remembered(cache))
     {
         Ok(qemu) => return Ok(qemu),
         Err(Error::NotFetched { cache, .. }) => {
@@ -332,6 +421,30 @@ mod tests {
                 }
             ),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn an_answer_is_remembered_until_the_program_changes() {
+        let fixture = Fixture::new();
+        let path = fixture.qemu("10.1.2", DEVICES);
+        assert_eq!(
+            fixture.locate(None).unwrap().version().to_string(),
+            "10.1.2"
+        );
+        let cache = Cache::at(fixture.directory.path().join("cache"));
+        let mut known: Vec<Remembered> = cache.recall(REMEMBERED).unwrap();
+        assert_eq!(known[0].key, Key::of(&path).unwrap());
+        known[0].answer = Answer::Suits(Version::new(77, 0, 0));
+        cache.remember(REMEMBERED, &known).unwrap();
+        assert_eq!(
+            fixture.locate(None).unwrap().version().to_string(),
+            "77.0.0"
+        );
+        fixture.qemu("10.2.0", DEVICES);
+        assert_eq!(
+            fixture.locate(None).unwrap().version().to_string(),
+            "10.2.0"
         );
     }
 

@@ -6,16 +6,20 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::accelerator::Accelerator;
+use crate::bundle::Bundle;
 use crate::cache::Cache;
+use crate::error::at;
 use crate::guest::{RunningGuest, Scratch};
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
+use crate::lab::Lab;
 use crate::locate::Qemu;
 use crate::machine::Machine;
 use crate::probe_init;
@@ -76,10 +80,14 @@ pub struct Choice {
 /// [`Error::Io`] when the trial itself cannot be made; an accelerator that does not work is a
 /// result.
 pub fn attempt(qemu: &Qemu, kernel: &Kernel, accelerator: Accelerator) -> Result<Trial> {
+    attempt_image(qemu, kernel.vmlinuz(), accelerator)
+}
+
+fn attempt_image(qemu: &Qemu, vmlinuz: &Path, accelerator: Accelerator) -> Result<Trial> {
     let begin = Instant::now();
     let reason = match unusable(accelerator) {
         Some(reason) => Some(reason),
-        None => boot(qemu, kernel, accelerator)?.err(),
+        None => boot(qemu, vmlinuz, accelerator)?.err(),
     };
     Ok(Trial {
         accelerator,
@@ -99,18 +107,48 @@ pub fn trial(
     kernel: &Kernel,
     accelerator: Accelerator,
 ) -> Result<Trial> {
+    let subject = Subject {
+        name: kernel.release().to_owned(),
+        vmlinuz: kernel.vmlinuz(),
+    };
+    trial_of(cache, qemu, &subject, accelerator)
+}
+
+/// What is booted.
+struct Subject<'a> {
+    /// What tells it from others when it is remembered.
+    name: String,
+    vmlinuz: &'a Path,
+}
+
+impl<'a> Subject<'a> {
+    /// Any kernel's image; another file of that name is another subject.
+    fn of_image(vmlinuz: &'a Path) -> Result<Self> {
+        let metadata = vmlinuz.metadata().map_err(at("looking at", vmlinuz))?;
+        let (size, seconds) = (metadata.size(), metadata.mtime());
+        let name = format!("{} of {size} bytes, {seconds}", vmlinuz.display());
+        Ok(Self { name, vmlinuz })
+    }
+}
+
+fn trial_of(
+    cache: &Cache,
+    qemu: &Qemu,
+    subject: &Subject<'_>,
+    accelerator: Accelerator,
+) -> Result<Trial> {
     let Some(boot) = boot_id() else {
-        return attempt(qemu, kernel, accelerator);
+        return attempt_image(qemu, subject.vmlinuz, accelerator);
     };
     // What can be seen without a boot may change while the machine runs: rights to a device.
     if unusable(accelerator).is_some() {
-        return attempt(qemu, kernel, accelerator);
+        return attempt_image(qemu, subject.vmlinuz, accelerator);
     }
     let key = Key {
         boot,
         qemu: qemu.version(),
         program: qemu.path().display().to_string(),
-        kernel: kernel.release().to_owned(),
+        kernel: subject.name.clone(),
     };
     let mut remembered: Vec<Remembered> = cache.recall(REMEMBERED).unwrap_or_default();
     if let Some(found) = remembered
@@ -119,7 +157,7 @@ pub fn trial(
     {
         return Ok(found.trial.clone());
     }
-    let trial = attempt(qemu, kernel, accelerator)?;
+    let trial = attempt_image(qemu, subject.vmlinuz, accelerator)?;
     if accelerator == Accelerator::Tcg && !trial.works() {
         // TCG needs nothing of the machine: what failed was this attempt.
         return Ok(trial);
@@ -144,12 +182,50 @@ pub fn trial(
 ///
 /// As [`attempt`].
 pub fn choose(cache: &Cache, qemu: &Qemu, kernel: &Kernel) -> Result<Choice> {
+    choose_by(|accelerator| trial(cache, qemu, kernel, accelerator))
+}
+
+/// The same for a virtual machine of any kind: tried with the guest lab's kernel, else with the small one of the cache, else
+/// with `kernel`, the machine's own. Without any, or when a trial cannot be made, it is TCG. Remembered, it costs reading two
+/// small files.
+#[must_use]
+pub fn choose_for(cache: &Cache, qemu: &Qemu, kernel: Option<&Path>) -> Choice {
+    let tcg = |reason: String| Choice {
+        accelerator: Accelerator::Tcg,
+        rejected: vec![Trial {
+            accelerator: Accelerator::Kvm,
+            reason: Some(reason),
+            seconds: 0.0,
+        }],
+    };
+    let Some(vmlinuz) = image(cache, kernel) else {
+        return tcg(
+            "there is no Linux kernel to try it with; `cargo xtask demo` fetches one".to_owned(),
+        );
+    };
+    let chosen = Subject::of_image(&vmlinuz)
+        .and_then(|subject| choose_by(|accelerator| trial_of(cache, qemu, &subject, accelerator)));
+    chosen.unwrap_or_else(|error| tcg(format!("it cannot be tried: {error}")))
+}
+
+/// The kernel's image that accelerators are tried with.
+fn image(cache: &Cache, own: Option<&Path>) -> Option<PathBuf> {
+    let lab = Lab::of(cache).kernel();
+    if lab.is_file() {
+        return Some(lab);
+    }
+    let cached = Kernel::cached(cache, &Bundle::KERNEL_CLOUD);
+    let cached = cached.ok().map(|kernel| kernel.vmlinuz().to_owned());
+    cached.or_else(|| own.map(Path::to_owned))
+}
+
+fn choose_by(mut trial: impl FnMut(Accelerator) -> Result<Trial>) -> Result<Choice> {
     let mut rejected = Vec::new();
     for accelerator in Accelerator::ALL
         .into_iter()
         .filter(|accelerator| *accelerator != Accelerator::Tcg)
     {
-        let trial = trial(cache, qemu, kernel, accelerator)?;
+        let trial = trial(accelerator)?;
         if trial.works() {
             return Ok(Choice {
                 accelerator,
@@ -205,7 +281,7 @@ fn unusable(accelerator: Accelerator) -> Option<String> {
 }
 
 /// Boots; the inner error is why the accelerator does not work.
-fn boot(qemu: &Qemu, kernel: &Kernel, accelerator: Accelerator) -> Result<Result<(), String>> {
+fn boot(qemu: &Qemu, vmlinuz: &Path, accelerator: Accelerator) -> Result<Result<(), String>> {
     let limit = match accelerator {
         Accelerator::Kvm => KVM_LIMIT,
         Accelerator::Tcg => TCG_LIMIT,
@@ -216,7 +292,7 @@ fn boot(qemu: &Qemu, kernel: &Kernel, accelerator: Accelerator) -> Result<Result
     let initrd = scratch.file("initrd", &initramfs.archive())?;
     let machine = Machine::new(accelerator)
         .memory_mib(MEMORY_MIB)
-        .kernel(kernel.vmlinuz())
+        .kernel(vmlinuz)
         .initrd(initrd);
     let mut guest = RunningGuest::start(qemu, machine, scratch)?;
     Ok(watch(&mut guest, limit))
@@ -270,5 +346,36 @@ fn last_words(guest: &RunningGuest, what: &str) -> String {
     {
         Some(error) => format!("{what}: {error}"),
         None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labs_kernel_goes_before_the_machines_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
+        let own = Path::new("/own/vmlinuz");
+        assert_eq!(image(&cache, None), None);
+        assert_eq!(image(&cache, Some(own)).as_deref(), Some(own));
+        fs::create_dir(directory.path().join("lab")).unwrap();
+        let lab = directory.path().join("lab/vmlinuz");
+        fs::write(&lab, "x").unwrap();
+        if std::env::var_os(crate::lab::VARIABLE).is_none() {
+            assert_eq!(image(&cache, Some(own)), Some(lab));
+        }
+    }
+
+    #[test]
+    fn another_file_of_the_same_name_is_another_subject() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vmlinuz");
+        fs::write(&path, "one").unwrap();
+        let name = Subject::of_image(&path).unwrap().name;
+        assert_eq!(Subject::of_image(&path).unwrap().name, name);
+        fs::write(&path, "other").unwrap();
+        assert_ne!(Subject::of_image(&path).unwrap().name, name);
     }
 }

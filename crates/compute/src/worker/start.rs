@@ -57,7 +57,7 @@ impl Worker {
     fn bring_up(self: &Arc<Self>) -> Result<()> {
         let checked = self.document.check(&self.runtime_directory);
         checked.map_err(|error| Error::from(error).to_control())?;
-        let chosen = accelerator::choose(&self.document)?;
+        let chosen = accelerator::choose(&self.document, &self.directory)?;
         self.make_internal_devices()?;
         let claimed = self.claim_all()?;
         let powered = parallel::each(&claimed, |claimed| {
