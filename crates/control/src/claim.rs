@@ -219,6 +219,7 @@ impl SocketClaim {
         };
         // Noted before it is made: whoever is killed in between leaves what the next one finds.
         let bound = (|| {
+            remove_noted(&left);
             if left.directory || directory.is_some() {
                 remove_directory(path)?;
             }
@@ -314,27 +315,28 @@ impl Drop for SocketClaim {
     }
 }
 
-/// Removes the socket at `path` with its companion file, and the directory that was claimed with it, if its owner is dead.
+/// Removes the socket at `path` with its companion file, the directory that was claimed with it, and the sockets that its
+/// owner had noted, if the owner is dead.
 ///
 /// Returns whether the path is free of a claim now. What no claim was ever made on is left
 /// alone.
 pub fn remove_if_dead(path: &Path) -> bool {
-    matches!(clear(path), Cleared::Dead(_) | Cleared::Unclaimed)
+    matches!(clear(path), Cleared::Dead | Cleared::Unclaimed)
 }
 
 /// What became of a claim that was looked at.
 pub(crate) enum Cleared {
     /// There is no claim.
     Unclaimed,
-    /// Its owner was dead; it is gone. This is what the owner had noted.
-    Dead(Owner),
+    /// Its owner was dead; it is gone, with what the owner had noted.
+    Dead,
     /// Its owner lives.
     Living,
     /// It cannot be told, or not be removed.
     Unknown,
 }
 
-/// Removes a claim whose owner is dead.
+/// Removes a claim whose owner is dead, with all that it had noted.
 pub(crate) fn clear(path: &Path) -> Cleared {
     let mut lock = match CompanionLock::take(path, false) {
         Ok(lock) => lock,
@@ -366,8 +368,17 @@ pub(crate) fn clear(path: &Path) -> Cleared {
         tracing::warn!(%error, "cannot remove what a dead process left");
         return Cleared::Unknown;
     }
+    // And before the companion goes: who is killed meanwhile leaves the rest to the next one.
+    remove_noted(&owner);
     lock.remove();
-    Cleared::Dead(owner)
+    Cleared::Dead
+}
+
+/// Removes the sockets that a dead owner had elsewhere.
+fn remove_noted(owner: &Owner) {
+    for socket in &owner.sockets {
+        remove_if_dead(socket);
+    }
 }
 
 /// Removes the directory beside a socket, if there is one, with all that is in it; links are removed, not followed. Only

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::claim::{Cleared, clear, remove_if_dead};
+use crate::claim::{Cleared, clear};
 use crate::lock::CompanionLock;
 use crate::runtime_directory::{RuntimeDirectory, RuntimeDirectoryError};
 
@@ -42,7 +42,7 @@ impl RuntimeDirectory {
             let Some(pid) = pid_of(&path) else {
                 continue;
             };
-            if let Cleared::Living = clear_with_others(&path) {
+            if let Cleared::Living = clear(&path) {
                 hosts.push(HostEntry { pid, path });
             }
         }
@@ -58,7 +58,7 @@ impl RuntimeDirectory {
     /// The directory cannot be read or is not private.
     pub fn living(&self, name: &str) -> Result<Vec<PathBuf>, RuntimeDirectoryError> {
         let mut living = claims(&self.subdirectory(name)?)?;
-        living.retain(|path| matches!(clear_with_others(path), Cleared::Living | Cleared::Unknown));
+        living.retain(|path| matches!(clear(path), Cleared::Living | Cleared::Unknown));
         living.sort();
         Ok(living)
     }
@@ -75,23 +75,12 @@ impl RuntimeDirectory {
             let directory = entry.file_type().is_ok_and(|found| found.is_dir());
             if directory && entry.file_name() != HOSTS {
                 for path in claims(&entry.path())? {
-                    clear_with_others(&path);
+                    clear(&path);
                 }
             }
         }
         Ok(())
     }
-}
-
-/// Removes a claim whose owner is dead, and the sockets that the owner had elsewhere.
-fn clear_with_others(path: &Path) -> Cleared {
-    let cleared = clear(path);
-    if let Cleared::Dead(owner) = &cleared {
-        for socket in &owner.sockets {
-            remove_if_dead(socket);
-        }
-    }
-    cleared
 }
 
 /// The sockets in a directory that are or were claimed; by the companions: a socket never exists without one.

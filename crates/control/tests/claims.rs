@@ -41,8 +41,11 @@ fn child_process() {
             wait();
         }
         "system" => {
-            let (_listener, claim) = SocketClaim::bind_with_directory(path).unwrap();
+            let (_listener, mut claim) = SocketClaim::bind_with_directory(path).unwrap();
             let directory = claim.directory().unwrap();
+            let elsewhere = elsewhere(path);
+            claim.set_sockets(vec![elsewhere.clone()]).unwrap();
+            let (_elsewhere, _elsewhere_claim) = SocketClaim::bind(&elsewhere).unwrap();
             let (_inner, _inner_claim) = SocketClaim::bind(&directory.join("x.sock")).unwrap();
             wait();
         }
@@ -56,6 +59,12 @@ fn child_process() {
         }
         _ => panic!("no such role: {role}"),
     }
+}
+
+/// Where a system at `socket` has another socket.
+fn elsewhere(socket: &Path) -> PathBuf {
+    let systems = socket.parent().unwrap();
+    systems.with_file_name("elsewhere")
 }
 
 /// A child process, killed when dropped.
@@ -375,6 +384,7 @@ fn killed_system() -> Left {
     runtime.hosts().unwrap();
     assert!(!remove_if_dead(&socket));
     assert!(directory.join("x.sock").exists());
+    assert!(elsewhere(&socket).exists());
 
     let outside = parent.path().join("outside");
     fs::create_dir(&outside).unwrap();
@@ -400,6 +410,7 @@ impl Left {
         );
         assert_eq!(fs::read(self.outside.join("diary")).unwrap(), b"mine");
         assert!(self.parent.path().exists());
+        assert!(!elsewhere(&self.socket).exists());
     }
 }
 
@@ -411,9 +422,12 @@ fn a_killed_owners_directory_goes_at_the_next_look() {
         Vec::<PathBuf>::new()
     );
     left.assert_clear();
-    // Also when somebody looks for hosts only.
+    // Also when somebody looks for hosts only, or at this socket.
     let left = killed_system();
     assert_eq!(left.runtime.hosts().unwrap(), []);
+    left.assert_clear();
+    let left = killed_system();
+    assert!(remove_if_dead(&left.socket));
     left.assert_clear();
 }
 
@@ -429,6 +443,7 @@ fn a_killed_owners_directory_goes_when_its_name_is_claimed_again() {
 
     let left = killed_system();
     let (_listener, claim) = SocketClaim::bind(&left.socket).unwrap();
+    assert!(!elsewhere(&left.socket).exists());
     assert!(!left.directory.exists());
     assert_eq!(claim.directory(), None);
     drop(claim);

@@ -576,22 +576,3 @@ fn a_server_keeps_its_links_until_they_end_and_no_more_than_its_limit() {
     let (handler, _seen, _begun) = handler();
     assert!(Link::connect(&served.path, handler).is_err());
 }
-
-#[test]
-fn a_server_adopts_a_socket() {
-    let served = serve(1);
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let (adopted, seen, _begun) = handler();
-    served.server.adopt(theirs, adopted).unwrap();
-    let ours = end(ours);
-    assert_eq!(
-        ours.link.call("echo", &json!(6), GENEROUS).unwrap(),
-        json!(6)
-    );
-    let (_, another) = UnixStream::pair().unwrap();
-    let (refused, _seen, _begun) = handler();
-    assert!(served.server.adopt(another, refused).is_err());
-    drop(ours.link);
-    assert_eq!(seen.recv_timeout(GENEROUS).unwrap(), Seen::Closed);
-    assert_eq!(served.server.connections(), 0);
-}

@@ -83,14 +83,6 @@ impl LinkServer {
     pub fn connections(&self) -> usize {
         self.shared.links().open.len()
     }
-
-    /// Takes a connected socket as if it had been accepted, whoever has its other end, with a handler of its own.
-    ///
-    /// # Errors
-    /// There are too many connections, or a thread cannot be had.
-    pub fn adopt(&self, stream: UnixStream, handler: Arc<dyn LinkHandler>) -> io::Result<()> {
-        self.shared.open(stream, || handler)
-    }
 }
 
 impl Drop for LinkServer {
@@ -163,7 +155,7 @@ impl Shared {
     fn accepted(self: &Arc<Self>, stream: UnixStream) {
         match PeerCredentials::of(&stream) {
             Ok(peer) if peer.is_trusted() => {
-                if let Err(error) = self.open(stream, || (self.handler)(peer)) {
+                if let Err(error) = self.open(stream, peer) {
                     tracing::warn!(%error, socket = self.name, "refused a connection");
                 }
             }
@@ -177,11 +169,7 @@ impl Shared {
         }
     }
 
-    fn open(
-        self: &Arc<Self>,
-        stream: UnixStream,
-        handler: impl FnOnce() -> Arc<dyn LinkHandler>,
-    ) -> io::Result<()> {
+    fn open(self: &Arc<Self>, stream: UnixStream, peer: PeerCredentials) -> io::Result<()> {
         let number = {
             let mut links = self.links();
             if links.closed {
@@ -199,7 +187,7 @@ impl Shared {
             number
         };
         let handler = Counted {
-            inner: handler(),
+            inner: (self.handler)(peer),
             server: Arc::clone(self),
             number,
         };
