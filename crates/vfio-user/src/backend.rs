@@ -208,7 +208,7 @@ pub trait Backend {
     /// not been answered yet.
     ///
     /// # Errors
-    /// The message gets the error and the connection ends.
+    /// The message gets the error. The client may then unmap its memory and leave; another use ends the connection.
     fn first_use(&mut self) -> Result<(), Errno> {
         Ok(())
     }

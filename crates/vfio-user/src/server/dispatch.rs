@@ -20,7 +20,10 @@ use crate::wire::{Command, Header, Kind};
 pub enum Flow {
     /// It does.
     Continue,
-    /// The device failed to start: the reply is sent, then the connection ends.
+    /// The device failed to start: the reply says so. The client may take its memory back, and change it as it
+    /// must; with its next use of the device the connection ends.
+    Failed(Errno),
+    /// The device that failed to start is used all the same: there is no reply, and the connection ends.
     End(Errno),
 }
 
@@ -39,6 +42,7 @@ pub struct Dispatcher {
     pub(super) reply: Reply,
     pub(super) statistics: Arc<Statistics>,
     used: bool,
+    failed: Option<Errno>,
 }
 
 /// What the backend says of its interrupt indexes. No index is used before
@@ -81,6 +85,7 @@ impl Dispatcher {
             reply: Reply::new(),
             statistics,
             used: false,
+            failed: None,
         })
     }
 
@@ -97,8 +102,10 @@ impl Dispatcher {
         let mut flow = Flow::Continue;
         let result = match self.start(header, backend) {
             Ok(()) => self.carry_out(header, Request { body, fds }, backend),
+            Err(errno) if self.failed.is_some() => return Flow::End(errno),
             Err(errno) => {
-                flow = Flow::End(errno);
+                self.failed = Some(errno);
+                flow = Flow::Failed(errno);
                 Err(errno)
             }
         };
@@ -141,6 +148,9 @@ impl Dispatcher {
         );
         if self.used || early || header.kind() != Kind::Command {
             return Ok(());
+        }
+        if let Some(errno) = self.failed {
+            return Err(errno);
         }
         backend.first_use()?;
         self.used = true;

@@ -84,7 +84,8 @@ impl Session {
     /// closed. The connection has ended when this returns.
     ///
     /// # Errors
-    /// When the client breaks framing, the device cannot be started, or the socket fails.
+    /// When the client breaks framing, the device cannot be started, or the socket fails. A client whose device cannot be
+    /// started is told so; the connection ends when it leaves, or uses the device all the same.
     pub fn run(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
         self.channel.enter();
         let result = self.serve(backend);
@@ -96,21 +97,25 @@ impl Session {
         let statistics = Arc::clone(&self.channel.statistics);
         let mut dispatcher = Dispatcher::new(backend, &self.client, statistics)?;
         backend.connected(&self.peer());
+        // A client is not hung up on while it takes its memory back: QEMU would wait for its answers until its time is
+        // over, or abort.
+        let mut failed = Ok(());
         loop {
             while let Some(header) = self.assembler.next()? {
                 let flow = self.handle(&header, &mut dispatcher, backend)?;
                 self.assembler.consume();
                 match flow {
                     Some(Flow::Continue) => {}
+                    Some(Flow::Failed(errno)) => failed = Err(Error::FirstUse(errno)),
                     Some(Flow::End(errno)) => return Err(Error::FirstUse(errno)),
-                    None => return Ok(()),
+                    None => return failed,
                 }
             }
             let socket = self.channel.socket();
             match receive_polling(socket, &mut self.assembler, self.poll, Expect::Descriptors) {
                 Ok(Received::Bytes | Received::Nothing) => {}
-                Ok(Received::Closed) => return Ok(()),
-                Err(_) if self.channel.is_closed() => return Ok(()),
+                Ok(Received::Closed) => return failed,
+                Err(_) if self.channel.is_closed() => return failed,
                 Err(errno) => return Err(errno.into()),
             }
         }
