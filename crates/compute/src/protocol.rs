@@ -42,7 +42,7 @@ pub mod host {
     pub const WITHDRAW: &str = "withdraw";
 }
 
-/// Commands of the worker (or of a broker) to device hosts, about one device: [`super::Instance`] unless said. A device's own
+/// Commands of the worker (or of a broker) to device hosts, about one device: [`Instance`] unless said. A device's own
 /// error comes back with its code.
 pub mod device {
     /// Makes one of our own devices and announces it: [`super::Device`]. To the worker's own device host only.
