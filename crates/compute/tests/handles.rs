@@ -306,3 +306,42 @@ fn has_ended(process: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
     stat.map_or(true, |stat| stat.contains(") Z "))
 }
+
+#[test]
+fn a_worker_keeps_nothing_of_its_creator() {
+    if !inside("a_worker_keeps_nothing_of_its_creator") {
+        return;
+    }
+    // As a program in C makes it: a child that is started has both ends.
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let system = ComputeSystem::create("alone", &document(true)).unwrap();
+    drop(write);
+    // The end comes, though the worker lives.
+    assert_eq!(rustix::io::read(&read, &mut [0; 1]), Ok(0));
+    let worker = worker_of(&system);
+    let session = rustix::process::getsid(Some(worker)).unwrap();
+    assert_eq!(session, worker);
+    let standard = |number: u32| {
+        let link = format!("/proc/{}/fd/{number}", worker.as_raw_nonzero());
+        std::fs::read_link(link).unwrap()
+    };
+    for number in 0..3 {
+        assert_eq!(standard(number), Path::new("/dev/null"), "{number}");
+    }
+    assert_eq!(system.properties().unwrap().state, State::Created);
+}
+
+#[test]
+fn a_large_document_is_handed_over() {
+    if !inside("a_large_document_is_handed_over") {
+        return;
+    }
+    // Far more than a pipe or a socket holds.
+    let padding = " ".repeat(900 << 10);
+    let document = document(true);
+    let system = ComputeSystem::create("large", &format!("{padding}{document}")).unwrap();
+    assert_eq!(system.properties().unwrap().owner, "a test");
+    let too_large = format!("{}{document}", " ".repeat(5 << 20));
+    let refused = ComputeSystem::create("larger", &too_large).unwrap_err();
+    assert_eq!(refused.code(), codes::HCS_E_INVALID_JSON);
+}
