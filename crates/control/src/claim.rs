@@ -1,4 +1,5 @@
-//! Claiming a path for a listening socket, and a directory beside it: a stale one is replaced, a live one refused.
+//! Claiming a path for a listening socket, and a directory beside it: a stale one is replaced, a live one refused. What a
+//! dead process left is cleared away by `clear`.
 //!
 //! What is served on the socket is the caller's business.
 
@@ -17,6 +18,7 @@ use rustix::net::{
 use rustix::process::{Pid, test_kill_process};
 use thiserror::Error;
 
+use crate::clear::{remove_directory, remove_noted};
 use crate::lock::{CompanionLock, FileId, LockError, Owner};
 use crate::peer::PeerCredentials;
 
@@ -29,8 +31,6 @@ const BACKLOG: i32 = 128;
 const LOOKER_PATIENCE: Duration = Duration::from_millis(200);
 /// How long a lock may be held in the name of a process that has ended: by somebody who removes what it left.
 const CLEARER_PATIENCE: Duration = Duration::from_secs(10);
-/// How often the removal of a directory is tried again, into which somebody still puts files.
-const REMOVAL_TRIES: u32 = 100;
 /// How long to pause between two looks at a held lock.
 const LOOKER_PAUSE: Duration = Duration::from_millis(5);
 
@@ -133,7 +133,7 @@ fn process_name(pid: u32) -> Option<String> {
 }
 
 /// What is found at a socket's path.
-enum Found {
+pub(crate) enum Found {
     Nothing,
     Stale,
     Live(Option<u32>),
@@ -315,112 +315,6 @@ impl Drop for SocketClaim {
     }
 }
 
-/// Removes the socket at `path` with its companion file, the directory that was claimed with it, and the sockets that its
-/// owner had noted, if the owner is dead.
-///
-/// Returns whether the path is free of a claim now. What no claim was ever made on is left
-/// alone.
-pub fn remove_if_dead(path: &Path) -> bool {
-    matches!(clear(path), Cleared::Dead | Cleared::Unclaimed)
-}
-
-/// What became of a claim that was looked at.
-pub(crate) enum Cleared {
-    /// There is no claim.
-    Unclaimed,
-    /// Its owner was dead; it is gone, with what the owner had noted.
-    Dead,
-    /// Its owner lives.
-    Living,
-    /// It cannot be told, or not be removed.
-    Unknown,
-}
-
-/// Removes a claim whose owner is dead, with all that it had noted.
-pub(crate) fn clear(path: &Path) -> Cleared {
-    let mut lock = match CompanionLock::take(path, false) {
-        Ok(lock) => lock,
-        Err(LockError::Missing) => return Cleared::Unclaimed,
-        Err(LockError::Held(_)) => return Cleared::Living,
-        Err(LockError::NotACompanion) => return Cleared::Unknown,
-        Err(LockError::Io(error)) => {
-            tracing::debug!(path = %path.display(), %error, "cannot look at a lock file");
-            return Cleared::Unknown;
-        }
-    };
-    let owner = lock.read().unwrap_or_default();
-    match look(path) {
-        Ok(Found::Stale) => {
-            tracing::info!(path = %path.display(), "removing the socket of a dead process");
-            if let Err(errno) = unlinkat(CWD, path, AtFlags::empty()) {
-                // The companion stays, so that a later try finds the socket again.
-                tracing::warn!(path = %path.display(), %errno, "cannot remove a stale socket");
-                return Cleared::Unknown;
-            }
-        }
-        Ok(Found::Nothing | Found::NotASocket) => {}
-        Ok(Found::Live(_)) | Err(_) => return Cleared::Unknown,
-    }
-    // Under the lock: who starts anew on this path waits, and makes a directory of its own then.
-    if owner.directory
-        && let Err(error) = remove_directory(path)
-    {
-        tracing::warn!(%error, "cannot remove what a dead process left");
-        return Cleared::Unknown;
-    }
-    // And before the companion goes: who is killed meanwhile leaves the rest to the next one.
-    remove_noted(&owner);
-    lock.remove();
-    Cleared::Dead
-}
-
-/// Removes the sockets that a dead owner had elsewhere.
-fn remove_noted(owner: &Owner) {
-    for socket in &owner.sockets {
-        remove_if_dead(socket);
-    }
-}
-
-/// Removes the directory beside a socket, if there is one, with all that is in it; links are removed, not followed. Only
-/// for who holds the lock.
-fn remove_directory(socket: &Path) -> Result<(), BindError> {
-    let Some(directory) = CompanionLock::directory_for(socket) else {
-        return Ok(());
-    };
-    let mut tries = 0;
-    loop {
-        match std::fs::remove_dir_all(&directory) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(&directory) => {
-                return Ok(());
-            }
-            // A process that has not noticed the owner's end yet, and puts something in or takes it out.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
-                ) && tries < REMOVAL_TRIES =>
-            {
-                tries += 1;
-            }
-            Err(source) => {
-                return Err(BindError::Io {
-                    action: "remove the directory",
-                    path: directory,
-                    source,
-                });
-            }
-        }
-    }
-}
-
-fn exists(path: &Path) -> bool {
-    !matches!(
-        statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW),
-        Err(Errno::NOENT)
-    )
-}
-
 /// Takes the companion's lock for a starter, who must not be turned away by somebody who only
 /// looks whether the owner is dead, or who removes what it left.
 fn take_patiently(path: &Path) -> Result<CompanionLock, BindError> {
@@ -488,7 +382,7 @@ fn has_ended(pid: i32) -> bool {
 
 /// Looks at what is at `path`; a socket is tried with a connection, because a server that is
 /// not of OpenHDV has no companion file.
-fn look(path: &Path) -> Result<Found, Errno> {
+pub(crate) fn look(path: &Path) -> Result<Found, Errno> {
     match statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Socket => {}
         Ok(_) => return Ok(Found::NotASocket),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::claim::{Cleared, clear};
+use crate::clear::{Cleared, clear};
 use crate::lock::CompanionLock;
 use crate::runtime_directory::{RuntimeDirectory, RuntimeDirectoryError};
 

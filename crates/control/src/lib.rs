@@ -23,6 +23,7 @@
 //! ```
 
 mod claim;
+mod clear;
 mod client;
 mod connection;
 mod hosts;
@@ -36,7 +37,8 @@ mod server;
 mod service;
 pub mod wire;
 
-pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim, remove_if_dead};
+pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim};
+pub use clear::remove_if_dead;
 pub use client::{CallError, Client, ConnectError};
 pub use hosts::{HostEntry, hosts};
 pub use link::{Link, LinkHandler, LinkServer};
