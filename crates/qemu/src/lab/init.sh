@@ -46,7 +46,6 @@ for interface in /sys/class/net/eth*; do
 done
 
 shell() {
-    echo "OpenHDV lab $(uname -r)" >"$1" || return
     while :; do
         # As serial terminals are: otherwise the shell asks whoever is there for the size at every prompt.
         stty rows 24 cols 80 <"$1"

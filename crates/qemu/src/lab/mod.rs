@@ -1,8 +1,8 @@
 //! The guest lab: a folder with a kernel, an initramfs and an empty disk, for virtual machines to try devices in.
 //!
-//! `vmlinuz` and `initrd` boot to a shell on every `console=` of the kernel's command line, or, with `openhdv.*` parameters
-//! there, into the guest program (if it was put in). The power button powers the guest off. A guest with a network adapter asks
-//! for an address.
+//! `vmlinuz` and `initrd` boot to a shell on every `console=` of the kernel's command line; the shell says `OpenHDV lab` and the
+//! kernel's release when it takes input. With `openhdv.*` parameters there they boot into the guest program (if it was put in).
+//! The power button powers the guest off. A guest with a network adapter asks for an address.
 //!
 //! What the guest program does is its own crate's; who boots the lab, and how, is its callers'.
 
@@ -148,7 +148,12 @@ fn initramfs(kernel: &Kernel, busybox: &[u8], guest_program: Option<&[u8]>) -> R
     initramfs.directory("tmp", 0o1777)?;
     initramfs.file("bin/lspci", 0o755, include_str!("lspci.sh"))?;
     initramfs.file("etc/udhcpc", 0o755, include_str!("udhcpc.sh"))?;
-    initramfs.file("etc/profile", 0o644, "PS1='lab# '\n")?;
+    // Its line is the last before the shell takes input: what is sent earlier is lost.
+    initramfs.file(
+        "etc/profile",
+        0o644,
+        "PS1='lab# '\necho \"OpenHDV lab $(uname -r)\"\n",
+    )?;
     initramfs.file("etc/passwd", 0o644, "root::0:0:root:/root:/bin/sh\n")?;
     initramfs.file("etc/group", 0o644, "root:x:0:\n")?;
     // Where acpid looks for what the power button does.
