@@ -57,15 +57,10 @@ impl FromHost {
             .shared
             .call_worker(host::ANNOUNCE, &device, WORKER_LIMIT);
         if let Err(error) = announced {
-            self.forget(&device);
+            self.shared.forget(device.instance_id);
             return Err(error);
         }
         Ok(())
-    }
-
-    fn forget(&self, device: &Device) {
-        let door = self.shared.devices().forget(device.instance_id);
-        drop(door);
     }
 
     fn withdraw(&self, args: Value) -> Result<(), ControlError> {
@@ -75,8 +70,7 @@ impl FromHost {
             .shared
             .call_worker(host::WITHDRAW, &instance, WITHDRAW_LIMIT);
         // Its host tears it down now, whatever has become of its VM.
-        let door = self.shared.devices().forget(instance.instance_id);
-        drop(door);
+        self.shared.forget(instance.instance_id);
         withdrawn.map(drop)
     }
 }

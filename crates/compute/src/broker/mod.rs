@@ -16,12 +16,13 @@ use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use hdv_control::{CallError, ControlError, ControlServer, Link, RuntimeDirectory};
 use serde::Serialize;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::document::HostingModel;
 use crate::error::codes;
@@ -29,6 +30,7 @@ use crate::host_commands::value;
 use crate::protocol::{HELLO, Hello};
 use crate::{ComputeSystem, Error, Result, places};
 use devices::Devices;
+use door::Door;
 use rate::Rate;
 
 /// How long the worker may take to note the host, or a device.
@@ -63,6 +65,8 @@ struct Shared {
     pid: u32,
     devices: Mutex<Devices>,
     rate: Mutex<Rate>,
+    /// Where sockets are noted, for whoever clears up should this process be killed.
+    notes: OnceLock<Weak<ControlServer>>,
     /// What the worker said at the beginning.
     welcome: OnceLock<Value>,
     worker: OnceLock<Link>,
@@ -103,23 +107,20 @@ impl Broker {
             pid,
             devices: Mutex::new(Devices::new(limits.devices)),
             rate: Mutex::new(Rate::new()),
+            notes: OnceLock::new(),
             welcome: OnceLock::new(),
             worker: OnceLock::new(),
             host: OnceLock::new(),
         });
         let name = worker.display().to_string();
         let control = list::start(&shared)?;
+        shared.notes.get_or_init(|| Arc::downgrade(&control));
         let broker = Self {
             shared: Arc::clone(&shared),
             control: Some(control),
         };
         let from_worker = Arc::new(worker::FromWorker {
             shared: Arc::clone(&shared),
-            control: broker
-                .control
-                .as_ref()
-                .map(Arc::downgrade)
-                .unwrap_or_default(),
         });
         let link =
             Link::connect(worker, from_worker).map_err(|error| Error::of_connect(&name, &error))?;
@@ -182,6 +183,26 @@ impl Shared {
 
     fn is_over(&self) -> bool {
         self.links().any(Link::is_closed)
+    }
+
+    /// Notes the socket of a device, which is there.
+    fn note(&self, door: &Door) {
+        if let Some(notes) = self.notes.get().and_then(Weak::upgrade)
+            && let Err(error) = notes.note_sockets([door.path()])
+        {
+            tracing::warn!("a socket cannot be noted in the runtime directory: {error}");
+        }
+    }
+
+    /// A device is gone, as far as the worker and others see.
+    fn forget(&self, instance: Uuid) {
+        let door = self.devices().forget(instance);
+        if let Some(door) = &door
+            && let Some(notes) = self.notes.get().and_then(Weak::upgrade)
+            && let Err(error) = notes.forget_sockets([door.path()])
+        {
+            tracing::warn!("a socket's note in the runtime directory stays: {error}");
+        }
     }
 
     /// Ends both connections, and lets nobody in any more.

@@ -1,10 +1,10 @@
 //! What the worker asks, passed on to the restricted host, within limits shorter than the worker's own.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use hdv_control::{ControlError, ControlServer, ErrorKind, Link, LinkHandler};
+use hdv_control::{ControlError, ErrorKind, Link, LinkHandler};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -25,8 +25,6 @@ const FAILURE_LIMIT: Duration = Duration::from_secs(4);
 /// The worker's end, as it calls.
 pub(super) struct FromWorker {
     pub(super) shared: Arc<Shared>,
-    /// Where sockets are noted, for whoever clears up should this process be killed.
-    pub(super) control: Weak<ControlServer>,
 }
 
 impl FromWorker {
@@ -42,8 +40,8 @@ impl FromWorker {
         self.shared.devices().begin_power_on(instance_id)?;
         let powered_on = self.let_in(instance_id, &socket, configuration);
         if powered_on.is_err() {
-            // The host has torn it down, or will be told to.
-            self.gone(instance_id);
+            // As for any host, a device that fails so is torn down.
+            self.shared.forget(instance_id);
         }
         powered_on
     }
@@ -55,11 +53,7 @@ impl FromWorker {
         configuration: Vec<String>,
     ) -> Result<(), ControlError> {
         let door = Door::new(socket)?;
-        if let Some(control) = self.control.upgrade()
-            && let Err(error) = control.note_sockets([socket])
-        {
-            tracing::warn!("a socket cannot be noted: {error}");
-        }
+        self.shared.note(&door);
         let power_on = PowerOn {
             instance_id,
             socket: None,
@@ -67,24 +61,18 @@ impl FromWorker {
         };
         self.shared
             .call_host(device::POWER_ON, &power_on, POWER_ON_LIMIT)?;
-        self.shared.devices().open(instance_id, &door)?;
-        door.open(&self.shared, instance_id)
-    }
-
-    /// A device is gone for the worker, whatever its host makes of it.
-    fn gone(&self, instance: Uuid) {
-        let door = self.shared.devices().forget(instance);
-        let Some(door) = door else { return };
-        if let Some(control) = self.control.upgrade()
-            && let Err(error) = control.forget_sockets([door.path()])
-        {
-            tracing::warn!("a socket's note stays: {error}");
+        let opened = self.shared.devices().open(instance_id, &door);
+        let opened = opened.and_then(|()| door.open(&self.shared, instance_id));
+        if opened.is_err() {
+            // Its host takes it for powered on.
+            let _ = self.pass_on(device::REMOVE, &Instance { instance_id }, REMOVE_LIMIT);
         }
+        opened
     }
 
     fn remove(&self, instance: Instance) -> Result<(), ControlError> {
         self.shared.devices().check(instance.instance_id)?;
-        self.gone(instance.instance_id);
+        self.shared.forget(instance.instance_id);
         self.pass_on(device::REMOVE, &instance, REMOVE_LIMIT)
     }
 

@@ -93,7 +93,8 @@ fn every_path_works() {
         worker.tell(device::REMOVE, 1).unwrap();
         assert_eq!(read32(&mut client, 0, COPY), u32::MAX, "a stub");
         assert!(!first.exists());
-        worker.tell(device::REMOVE, 2).unwrap();
+        // Its process ends with it, perhaps before the answer.
+        let _ = worker.tell(device::REMOVE, 2);
         assert!(restricted.child.wait().unwrap().success());
         wait_for("the end of the link", || restricted.worker.is_left());
         assert!(restricted.broker.as_ref().unwrap().is_over());

@@ -46,6 +46,7 @@ pub(crate) fn alone(test: &str, body: impl FnOnce()) {
         .args([test, "--exact", "--nocapture"])
         .env(ALONE, "1")
         .env("XDG_RUNTIME_DIR", directory.path())
+        .env("OPENHDV_WORKER", env!("CARGO_BIN_EXE_openhdv-worker"))
         .status()
         .unwrap();
     assert!(status.success(), "{test}: {status}");
@@ -183,6 +184,23 @@ pub(crate) fn code(result: Result<Value, CallError>) -> Option<i32> {
     }
 }
 
+/// A restricted process with these devices, and its broker's end of the socket.
+pub(crate) fn process(devices: &[u128]) -> (Child, UnixStream) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let instances: Vec<_> = devices
+        .iter()
+        .map(|device| id(*device).to_string())
+        .collect();
+    command
+        .args([
+            "process::a_process_that_nobody_restricted_has_no_broker",
+            "--exact",
+            "--nocapture",
+        ])
+        .env(DEVICES, instances.join(","));
+    Broker::spawn(command).unwrap()
+}
+
 /// A restricted process and its broker.
 pub(crate) struct Restricted {
     pub(crate) child: Child,
@@ -194,19 +212,7 @@ impl Restricted {
     /// With these devices, which it has announced.
     pub(crate) fn start(devices: &[u128]) -> Self {
         let worker = Worker::new();
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let instances: Vec<_> = devices
-            .iter()
-            .map(|device| id(*device).to_string())
-            .collect();
-        command
-            .args([
-                "process::a_process_that_nobody_restricted_has_no_broker",
-                "--exact",
-                "--nocapture",
-            ])
-            .env(DEVICES, instances.join(","));
-        let (child, socket) = Broker::spawn(command).unwrap();
+        let (child, socket) = process(devices);
         let broker =
             Broker::at(socket, child.id(), &worker.socket, BrokerLimits::default()).unwrap();
         wait_for("the devices", || {
