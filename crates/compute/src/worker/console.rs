@@ -25,7 +25,8 @@ mod tests;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use hdv_control::{BindError, SocketClaim};
@@ -45,8 +46,25 @@ pub(crate) const CLIENTS: usize = 16;
 pub(crate) struct Hub {
     qemu_socket: PathBuf,
     client_socket: PathBuf,
-    stop: OwnedFd,
+    orders: Arc<Orders>,
     living: Mutex<Option<Living>>,
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+struct Orders {
+    /// Wakes it.
+    event: OwnedFd,
+    guest_has_ended: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Orders {
+    fn give(&self, order: &AtomicBool) {
+        order.store(true, Ordering::SeqCst);
+        // An eventfd takes 2^64 - 2 of these.
+        let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
+    }
 }
 
 /// What ends with the port.
@@ -73,17 +91,17 @@ impl Hub {
         let qemu_socket = qemu_claim.path().to_owned();
         let client_socket = client_claim.path().to_owned();
         let mut claims = vec![qemu_claim, client_claim];
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|errno| {
-            Error::Io {
-                doing: format!("creating an eventfd for serial port {number}"),
-                source: errno.into(),
-            }
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let event = event.map_err(|errno| Error::Io {
+            doing: format!("creating an eventfd for serial port {number}"),
+            source: errno.into(),
         })?;
-        let duplicate = stop.try_clone().map_err(|source| Error::Io {
-            doing: format!("duplicating the eventfd of serial port {number}"),
-            source,
-        })?;
-        let mut pump = Pump::new(duplicate, qemu, clients);
+        let orders = Arc::new(Orders {
+            event,
+            guest_has_ended: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+        });
+        let mut pump = Pump::new(Arc::clone(&orders), qemu, clients);
         match pipe::open(named_pipe, number)? {
             Pipe::None => {}
             Pipe::Connected(stream) => pump.add(stream),
@@ -102,9 +120,15 @@ impl Hub {
         Ok(Self {
             qemu_socket,
             client_socket,
-            stop,
+            orders,
             living: Mutex::new(Some(Living { thread, claims })),
         })
+    }
+
+    /// Nothing comes from the guest any more, also if none ever did: clients get what it has written, and the end. Those that
+    /// come later too.
+    pub(crate) fn guest_has_ended(&self) {
+        self.orders.give(&self.orders.guest_has_ended);
     }
 
     /// Ends the port: clients get what the guest has written, and the end; the sockets go. A second time does nothing.
@@ -117,8 +141,7 @@ impl Hub {
         let Some(Living { thread, claims }) = living else {
             return;
         };
-        // An eventfd takes 2^64 - 2 of these.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.orders.give(&self.orders.stop);
         // A panic of its own has been printed already.
         let _ = thread.join();
         drop(claims);

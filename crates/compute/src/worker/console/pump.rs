@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 
 use super::client::Client;
 use super::history::History;
-use super::{CLIENTS, HISTORY, is_trusted};
+use super::{CLIENTS, HISTORY, Orders, is_trusted};
 
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
@@ -34,7 +35,7 @@ enum Guest {
 
 /// What the thread has.
 pub(super) struct Pump {
-    stop: OwnedFd,
+    orders: Arc<Orders>,
     qemu: UnixListener,
     /// Where clients come in.
     listeners: Vec<UnixListener>,
@@ -50,7 +51,7 @@ pub(super) struct Pump {
 
 /// What a poll has found.
 struct Found {
-    stop: bool,
+    orders: bool,
     qemu: bool,
     listeners: Vec<bool>,
     guest: PollFlags,
@@ -59,9 +60,9 @@ struct Found {
 
 impl Pump {
     /// One without clients.
-    pub(super) fn new(stop: OwnedFd, qemu: UnixListener, clients: UnixListener) -> Self {
+    pub(super) fn new(orders: Arc<Orders>, qemu: UnixListener, clients: UnixListener) -> Self {
         Self {
-            stop,
+            orders,
             qemu,
             listeners: vec![clients],
             guest: Guest::Expected,
@@ -95,19 +96,20 @@ impl Pump {
                     return;
                 }
             };
-            if found.guest.intersects(readable()) || found.stop {
-                self.read_guest(found.stop);
+            let stop = found.orders && self.take_orders();
+            if found.guest.intersects(readable()) {
+                self.read_guest(1);
             }
             for (client, flags) in self.clients.iter_mut().zip(&found.clients) {
                 client.is_gone |= flags.intersects(PollFlags::HUP | PollFlags::ERR);
             }
             self.read_clients(&found.clients);
             self.write_guest();
-            let is_last = found.stop || matches!(self.guest, Guest::Ended);
+            let is_last = stop || matches!(self.guest, Guest::Ended);
             for client in &mut self.clients {
                 client.send(&self.history, is_last);
             }
-            if found.stop {
+            if stop {
                 return;
             }
             self.clients.retain(|client| !client.is_done());
@@ -127,7 +129,7 @@ impl Pump {
             let left = pause.saturating_duration_since(Instant::now());
             Timespec::try_from(left).ok()
         });
-        let mut fds = vec![PollFd::new(&self.stop, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(&self.orders.event, PollFlags::IN)];
         let accepts_guest = self.pause.is_none() && !matches!(self.guest, Guest::Connected(_));
         if accepts_guest {
             fds.push(PollFd::new(&self.qemu, PollFlags::IN));
@@ -159,7 +161,7 @@ impl Pump {
         let mut results = fds.iter().map(PollFd::revents);
         let mut next = || results.next().unwrap_or(PollFlags::empty());
         let found = Found {
-            stop: !next().is_empty(),
+            orders: !next().is_empty(),
             qemu: accepts_guest && !next().is_empty(),
             listeners: self
                 .listeners
@@ -188,13 +190,25 @@ impl Pump {
         Ok(found)
     }
 
-    /// Takes in what the guest wrote: some, so that clients keep up, or all, at the end.
-    fn read_guest(&mut self, all: bool) {
+    /// Does what it was told; whether that was to stop.
+    fn take_orders(&mut self) -> bool {
+        let mut count = [0; 8];
+        // It was read, or woken by nothing.
+        let _ = rustix::io::read(&self.orders.event, &mut count);
+        let stop = self.orders.stop.load(Ordering::SeqCst);
+        if stop || self.orders.guest_has_ended.load(Ordering::SeqCst) {
+            // What is in flight is bounded by the socket's buffer; its writer, whoever that is, may go on.
+            self.read_guest(HISTORY / PIECE);
+            self.guest = Guest::Ended;
+        }
+        stop
+    }
+
+    /// Takes in what the guest wrote, at most so much of it: clients are to keep up.
+    fn read_guest(&mut self, mut pieces: usize) {
         let Guest::Connected(stream) = &mut self.guest else {
             return;
         };
-        // What is in flight when the port ends is bounded by the socket's buffer; the writer may go on.
-        let mut pieces = if all { HISTORY / PIECE } else { 1 };
         while pieces > 0 {
             match stream.read(&mut self.buffer) {
                 Ok(0) => {

@@ -207,6 +207,29 @@ fn the_end_of_the_guest_is_the_end_of_its_clients() {
 }
 
 #[test]
+fn a_guest_that_never_came_can_end() {
+    let port = Port::new();
+    let client = port.client();
+    port.hub.guest_has_ended();
+    expect_end(&client);
+    expect_end(&port.client());
+}
+
+#[test]
+fn the_last_words_of_a_guest_that_has_ended_are_heard() {
+    let port = Port::new();
+    let client = port.client();
+    let mut guest = port.guest();
+    guest.write_all(b"1").unwrap();
+    expect(&client, b"1");
+    guest.write_all(b"last words").unwrap();
+    // Somebody else has its socket too.
+    port.hub.guest_has_ended();
+    expect(&client, b"last words");
+    expect_end(&client);
+}
+
+#[test]
 fn clients_come_and_go_up_to_a_limit() {
     let port = Port::new();
     let mut guest = port.guest();
