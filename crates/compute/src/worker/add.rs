@@ -127,6 +127,7 @@ impl Worker {
             let _order = self.order();
             match vmm.add_device(device) {
                 Ok(()) => {
+                    self.hold(&vmm, &claimed.plug.name);
                     self.note_plugged(claimed);
                     Ok(())
                 }

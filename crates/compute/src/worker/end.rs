@@ -47,7 +47,7 @@ impl Worker {
         if let Some(vmm) = vmm {
             vmm.terminate();
         }
-        self.wind_up(ExitStatus {
+        self.wind_up(&ExitStatus {
             status: codes::HCS_E_TERMINATED,
             exit_type: ExitType::ForcedExit,
             detail: "it was terminated".to_owned(),
@@ -56,12 +56,13 @@ impl Worker {
     }
 
     /// What follows the end of QEMU, or of a system that had none.
-    fn wind_up(&self, exit: ExitStatus) {
+    fn wind_up(&self, exit: &ExitStatus) {
         self.tear_down(self.hosted());
         self.end_internal();
         let links = {
             let mut inner = self.lock();
             inner.ports.free_all();
+            inner.held.clear();
             for (_, device) in inner.devices.iter_mut() {
                 device.status = DeviceStatus::Waiting;
                 device.plug = None;
@@ -70,8 +71,11 @@ impl Worker {
             inner.exit = Some(exit.clone());
             inner.handles.links()
         };
+        for console in self.consoles.values() {
+            console.guest_has_ended();
+        }
         tracing::info!(?exit, "the system has ended");
-        tell_exited(&links, &exit);
+        tell_exited(&links, exit);
         self.notify();
     }
 }
@@ -135,11 +139,11 @@ pub(super) fn vmm_ended(worker: &Worker, vmm: &Arc<Vmm>) {
         }
     }
     worker.notify();
-    worker.wind_up(exit_status(vmm.ended()));
+    worker.wind_up(&exit_status(&vmm.ended()));
 }
 
 /// How a system ended whose QEMU ended by itself.
-fn exit_status(ended: Ended) -> ExitStatus {
+fn exit_status(ended: &Ended) -> ExitStatus {
     let graceful = matches!(
         ended.reason.as_deref(),
         Some("guest-shutdown" | "guest-reset")
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn only_what_the_guest_wants_is_graceful() {
         let exit = |reason: Option<&str>, has_panicked| {
-            exit_status(Ended {
+            exit_status(&Ended {
                 reason: reason.map(ToOwned::to_owned),
                 has_panicked,
                 detail: "words".into(),

@@ -25,8 +25,8 @@ use crate::document::{DeviceStatus, HostingModel};
 use crate::error::codes;
 
 /// How long QEMU waits for a device's answer; meanwhile the VM stands still. QEMU's own 5 s would cost a device that is
-/// looked at with a debugger its connection.
-pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// slow its connection; and it waits as long when a host dies just then.
+pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The name of QEMU's control socket.
 const QMP_SOCKET: &str = "qmp";
@@ -71,6 +71,9 @@ impl Worker {
         let machine = self.machine(&chosen, &claimed)?;
         let vmm = self.start_vmm(&chosen, &machine, &claimed)?;
         self.still_starting(&claimed)?;
+        for claimed in &claimed {
+            self.hold(&vmm, &claimed.plug.name);
+        }
         self.run(&vmm)
     }
 
@@ -229,6 +232,7 @@ impl Worker {
         self.discard_internal(None);
         let mut inner = self.lock();
         inner.ports.free_all();
+        inner.held.clear();
         for (_, device) in inner.devices.iter_mut() {
             device.status = DeviceStatus::Waiting;
             device.plug = None;

@@ -141,6 +141,11 @@ impl Vmm {
         }
     }
 
+    /// Asks for something that needs no device.
+    pub(super) fn query(&self, command: &str, arguments: Value) -> hdv_qemu::Result<Value> {
+        self.execute(command, arguments, COMMAND_LIMIT)
+    }
+
     /// Lets processors run.
     pub(super) fn run(&self) -> hdv_qemu::Result<()> {
         self.execute("cont", Value::Null, SWITCH_LIMIT).map(drop)

@@ -66,6 +66,8 @@ pub(super) struct Inner {
     pub(super) vmm: Option<Arc<Vmm>>,
     /// Devices, by QEMU's name, that the guest said it does not let go of.
     pub(super) kept_by_guest: BTreeSet<String>,
+    /// Devices, by QEMU's name, that QEMU must not free.
+    pub(super) held: BTreeSet<String>,
     /// How it ended, once it has.
     pub(super) exit: Option<ExitStatus>,
     /// This process was told to end.
@@ -120,6 +122,7 @@ impl Worker {
                 handles: Handles::default(),
                 vmm: None,
                 kept_by_guest: BTreeSet::new(),
+                held: BTreeSet::new(),
                 exit: None,
                 is_quitting: false,
                 last_number: 0,

@@ -6,8 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdv::{
-    Bar, BarAccess, BarIndex, ClassCode, ConfigError, ConfigSpace, DeviceContext, DeviceError,
-    DeviceHost, DeviceId, DeviceIds, HostOptions, Identity, PciDevice, Uuid,
+    Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, DeviceContext,
+    DeviceError, DeviceHost, DeviceId, DeviceIds, HostOptions, Identity, Msix, PciDevice,
+    PciExpress, Uuid,
 };
 use hdv_compute::ComputeSystem;
 use hdv_compute::document::{DeviceProperties, DeviceStatus, State};
@@ -146,6 +147,7 @@ impl Record {
 /// A device without a driver.
 struct Recorder {
     record: Record,
+    has_msix: bool,
 }
 
 impl PciDevice for Recorder {
@@ -158,9 +160,15 @@ impl PciDevice for Recorder {
             subsystem_vendor_id: 0,
             subsystem_id: 0,
         };
-        ConfigSpace::builder(identity)
+        let builder = ConfigSpace::builder(identity)
             .bar(BarIndex::BAR0, Bar::memory32(4096))
-            .build()
+            .capability(PciExpress::endpoint());
+        let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
+        match self.has_msix {
+            true => builder.capability(Msix::new(2, place(0x800), place(0xc00))),
+            false => builder,
+        }
+        .build()
     }
 
     fn initialize(&mut self, _: DeviceContext) -> Result<(), DeviceError> {
@@ -216,7 +224,7 @@ impl Host {
         Self { host }
     }
 
-    /// Announces a device.
+    /// Announces a device, with MSI-X if its number is even.
     pub(crate) fn device(&self, number: u128) -> Record {
         self.try_device(number, CLASS).expect("announced").1
     }
@@ -229,6 +237,7 @@ impl Host {
         let record = Record::default();
         let function = hdv::pci_function(Box::new(Recorder {
             record: record.clone(),
+            has_msix: number.is_multiple_of(2),
         }))?;
         let ids = DeviceIds {
             class_id,
@@ -263,6 +272,88 @@ pub(crate) fn document(devices: impl IntoIterator<Item = u128>) -> Value {
 
 pub(crate) fn create(document: &Value) -> ComputeSystem {
     ComputeSystem::create("test", &document.to_string()).expect("created")
+}
+
+/// A guest with a shell on its console.
+pub(crate) struct Guest {
+    pub(crate) system: ComputeSystem,
+    console: std::os::unix::net::UnixStream,
+    heard: String,
+    _lab: tempfile::TempDir,
+}
+
+impl Guest {
+    /// Creates the system of a guest with these devices, and their host.
+    pub(crate) fn create(devices: impl IntoIterator<Item = u128>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let cache = hdv_qemu::cache::Cache::user().expect("a cache");
+        hdv_qemu::fetch::fetch(&cache, &hdv_qemu::lab::BUNDLES, &mut |_| {}).expect("fetched");
+        let lab = hdv_qemu::lab::Lab::at(directory.path());
+        lab.make(&cache, None).expect("a lab");
+        let mut document = document(devices);
+        let machine = &mut document["VirtualMachine"];
+        machine["Chipset"] = json!({ "LinuxKernelDirect": {
+            "KernelFilePath": lab.kernel(), "InitRdPath": lab.initrd(),
+            "KernelCmdLine": "console=ttyS0 panic=-1 quiet",
+        } });
+        machine["StopOnReset"] = true.into();
+        machine["ComputeTopology"]["Memory"]["SizeInMB"] = 256.into();
+        machine["Devices"]["ComPorts"] =
+            json!({ "0": { "NamedPipe": directory.path().join("com0") } });
+        let system = create(&document);
+        let console = system.console(0).expect("a console");
+        console.set_read_timeout(Some(PATIENCE)).expect("a limit");
+        Self {
+            system,
+            console,
+            heard: String::new(),
+            _lab: directory,
+        }
+    }
+
+    /// Waits until the guest has said something, and takes all up to it.
+    pub(crate) fn expect(&mut self, text: &str) -> String {
+        use std::io::Read as _;
+        let begin = Instant::now();
+        loop {
+            if let Some(at) = self.heard.find(text) {
+                let rest = self.heard.split_off(at + text.len());
+                return std::mem::replace(&mut self.heard, rest);
+            }
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "no {text:?} in {:?}",
+                self.heard
+            );
+            let mut buffer = [0; 4096];
+            let count = self
+                .console
+                .read(&mut buffer)
+                .expect("the guest says something");
+            assert!(count > 0, "the guest is gone; it said {:?}", self.heard);
+            self.heard
+                .push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    }
+
+    /// Runs a command in the guest; what it prints.
+    pub(crate) fn run(&mut self, command: &str) -> String {
+        self.say(&format!("{command}; echo do''ne"));
+        let said = self.expect("done");
+        self.expect("# ");
+        said
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        use std::io::Write as _;
+        writeln!(self.console, "{line}").expect("said");
+    }
+
+    /// How many of the tests' devices the guest has.
+    pub(crate) fn devices(&mut self) -> usize {
+        let said = self.run("cat /sys/bus/pci/devices/*/device");
+        said.lines().filter(|line| line.trim() == "0x7ffe").count()
+    }
 }
 
 /// A request about a device.
