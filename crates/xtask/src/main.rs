@@ -1,4 +1,5 @@
-//! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask install`.
+//! OpenHDV's own tasks: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`, `cargo xtask lab`,
+//! `cargo xtask install`.
 
 mod bench;
 mod c;
@@ -33,6 +34,10 @@ enum Task {
     Bench(bench::Arguments),
     /// Build the C library and the command and put them under a prefix.
     Install(install::Arguments),
+    /// Make the guest lab: the kernel, initramfs and disk that ${OPENHDV_LAB} stands for in documents.
+    ///
+    /// Prints the folder: $OPENHDV_LAB, or one in the user's cache directory. `cargo xtask demo` makes it too.
+    Lab,
     /// Run every test, the guest's included.
     Test(test::Arguments),
 }
@@ -42,6 +47,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Install(arguments) => install::run(&arguments),
+        Task::Lab => lab::run_folder(),
         Task::Test(arguments) => test::run(&arguments),
     };
     if ok {

@@ -2,6 +2,7 @@
 //! from wherever they can be had. Boots are described here, what they check is not.
 
 mod boot;
+mod folder;
 mod initramfs;
 mod program;
 
@@ -16,6 +17,7 @@ use hdv_qemu::locate::{self, Qemu};
 use hdv_qemu::trial::{self, Choice};
 
 pub(crate) use boot::{Boot, Emulated, Guest};
+pub(crate) use folder::run as run_folder;
 use program::GUEST;
 pub(crate) use program::{COMMAND, ProgramError, build as build_program};
 
@@ -90,6 +92,8 @@ impl Lab {
         ui.line(&format!("guest kernel {}", kernel.release()));
         ui.doing("building the program for the guest");
         let program = program::build(GUEST)?;
+        // What is shown or tested here can then be had by hand too.
+        folder::make(&cache, &program, ui)?;
         ui.doing("trying accelerators");
         let accelerator = trial::choose(&cache, &qemu, &kernel)?;
         for rejected in &accelerator.rejected {
