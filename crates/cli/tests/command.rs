@@ -1,5 +1,6 @@
 //! The `hdv` command as a person runs it.
 
+mod compute;
 mod serve_pf;
 mod sriov;
 mod support;
@@ -533,6 +534,16 @@ fn every_subcommand_has_examples() {
     let commands = [
         "devices",
         "serve",
+        "run",
+        "create",
+        "start",
+        "pause",
+        "resume",
+        "stop",
+        "inspect",
+        "console",
+        "plug",
+        "unplug",
         "ls",
         "probe",
         "sriov",

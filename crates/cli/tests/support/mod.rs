@@ -166,14 +166,19 @@ impl Serving {
     pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
-        let deadline = Instant::now() + GENEROUS;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "hdv serve does not end");
-            std::thread::yield_now();
+        wait_within(&mut self.child)
+    }
+}
+
+/// Waits for the end of a child.
+pub(crate) fn wait_within(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + GENEROUS;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
         }
+        assert!(Instant::now() < deadline, "the command does not end");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
