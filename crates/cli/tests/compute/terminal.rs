@@ -62,7 +62,7 @@ impl OnTerminal {
         loop {
             let seen = String::from_utf8_lossy(&self.seen).into_owned();
             if let Some(start) = seen.find(text) {
-                let rest = seen[start + text.len()..].as_bytes().to_vec();
+                let rest = seen.as_bytes()[start + text.len()..].to_vec();
                 self.seen = rest;
                 return seen[..start].to_owned();
             }
