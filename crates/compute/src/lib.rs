@@ -14,9 +14,11 @@
 //! | `broker`, `restricted` | device hosts without rights: the process that speaks for one, and that process's end |
 //! | `host_commands` | what workers and brokers ask of a device host, done to it |
 //!
-//! Not here: how QEMU is found and what its command line looks like (`qemu`), devices (`hdv`, `devices`).
+//! The [`book`] tells how to have one. Not here: how QEMU is found and what its command line looks like (`qemu`), devices
+//! (`hdv`, `devices`).
 
 mod attach;
+pub mod book;
 mod broker;
 pub mod document;
 mod error;

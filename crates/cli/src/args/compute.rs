@@ -139,7 +139,8 @@ system, of the same class and the same instance id. Its name is an instance id,
 or any other text, which stands for one.
 
 It is plugged in when this ends without an error: its device was started, and
-the guest finds it. `hdv unplug` takes it out again.")]
+the guest finds it. Before the start of the VM it is only configured.
+`hdv unplug` takes it out again.")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["device", "class"])))]
 pub(crate) struct PlugArgs {
     /// Id of a compute system
