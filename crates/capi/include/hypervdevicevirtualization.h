@@ -196,7 +196,8 @@ HRESULT WINAPI HdvInitializeDeviceHostForProxyEx(_In_ const GUID* VmId,
                                                  _Out_ HDV_HOST* DeviceHostHandle);
 
 /* On the proxy's side: registers the device host behind DeviceHost, an IUnknown that supports
- * IVmDeviceHost, with a compute system. */
+ * IVmDeviceHost, with a compute system, for its devices whose HostingModel is ExternalRestricted. TargetProcessId is what
+ * RegisterDeviceHost was called with; *IpcSectionHandle becomes 0. */
 HRESULT WINAPI HdvProxyDeviceHost(_In_ HCS_SYSTEM ComputeSystem,
                                   _In_ PVOID DeviceHost,
                                   _In_ DWORD TargetProcessId,

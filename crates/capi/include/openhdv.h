@@ -44,6 +44,50 @@ HRESULT WINAPI OpenHdvSetConfiguration(_In_ HCS_SYSTEM ComputeSystem,
                                        _In_reads_(ConfigurationValueCount)
                                            const PCWSTR* ConfigurationValues);
 
+/* ---- Device hosts without rights. ----
+ *
+ * A device host whose devices have the HostingModel ExternalRestricted reaches its virtual machine only through a proxy, the
+ * IVmDeviceHostSupport that it gives HdvInitializeDeviceHostForProxy. Its process may be another one, which has no rights to
+ * anything but a socket; a broker, whose process has, speaks for it there:
+ *
+ *     the broker                                          the device host's process, started with the socket
+ *     OpenHdvSpawnRestricted(arguments, &id, &socket)
+ *     OpenHdvCreateSystemSupport(system, &support)        OpenHdvCreateProxySupport(NULL, &support)
+ *     OpenHdvServeProxy(socket, id, support)              OpenHdvLockIn()
+ *                                                         HdvInitializeDeviceHostForProxy(&id, support, &host)
+ *
+ * In place of OpenHdvCreateSystemSupport's, the broker may have an object of its own, which decides what it registers:
+ * its RegisterDeviceHost is called with an IVmDeviceHost for HdvProxyDeviceHost. What goes wrong there is the result of
+ * HdvInitializeDeviceHostForProxy here.
+ *
+ * Data goes straight between virtual machine and device host. The broker checks all else that the host says. A device host behind
+ * a proxy may have 16 devices and 256 doorbells; more is E_ACCESSDENIED. Without its broker its devices are torn down. */
+
+/* Gives the proxy of a process whose broker is at the other end of a socket, for one device host. Null is the socket
+ * that OpenHdvSpawnRestricted has left to this process (E_ACCESSDENIED if it has not). The caller keeps its
+ * descriptor, and the object until Release. */
+HRESULT WINAPI OpenHdvCreateProxySupport(_In_opt_ HANDLE BrokerSocket, _Outptr_ IUnknown** Support);
+
+/* Gives a proxy that registers device hosts, of this process or of others, with a compute system. It keeps no handle: when
+ * a device host registers, this one must be open. */
+HRESULT WINAPI OpenHdvCreateSystemSupport(_In_ HCS_SYSTEM ComputeSystem, _Outptr_ IUnknown** Support);
+
+/* For the broker: when the device host of process ProcessId, at the other end of the socket, registers, so does
+ * ProxyInterface: an IUnknown that supports IVmDeviceHostSupport and takes calls from any thread. Returns at once. The broker
+ * speaks for the device host as long as both live. */
+HRESULT WINAPI OpenHdvServeProxy(_In_ HANDLE HostSocket, _In_ DWORD ProcessId, _In_ PVOID ProxyInterface);
+
+/* Starts a program with nothing open but its standard streams, which are this process's, and a socket, whose other end is
+ * *HostSocket; close it with OpenHdvCloseHandle. Arguments ends with a null; the first is the program, found as execvp finds it.
+ * The process is killed when this one ends; wait for it with waitpid. */
+HRESULT WINAPI OpenHdvSpawnRestricted(_In_ const char* const* Arguments, _Out_ DWORD* ProcessId,
+                                      _Out_ HANDLE* HostSocket);
+
+/* Locks this process in, for good: no new privileges, files, sockets or processes, no system calls but those that a
+ * device host needs; others fail with EPERM. What is open stays open. Before it, load all libraries: none can be loaded
+ * afterwards. A second time does nothing. E_ACCESSDENIED if the kernel cannot (Linux 5.13, with landlock and seccomp). */
+HRESULT WINAPI OpenHdvLockIn(void);
+
 /* ---- Physical functions. ---- */
 
 /* Versions of OPENHDV_PHYSICAL_FUNCTION. */

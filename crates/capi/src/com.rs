@@ -2,6 +2,7 @@
 //! functions are in `proxy`.
 
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
@@ -87,6 +88,16 @@ impl Drop for Reference {
     }
 }
 
+/// A reference to an object of ours.
+pub(crate) struct Ours<C: Class>(Reference, PhantomData<C>);
+
+impl<C: Class> Ours<C> {
+    pub(crate) fn content(&self) -> &C {
+        // SAFETY: only objects of ours have the table that it was recognised by, and the reference keeps it.
+        unsafe { &(*self.0.as_ptr().cast::<Object<C>>()).content }
+    }
+}
+
 /// What an object of ours is.
 pub(crate) trait Class: Send + Sync + 'static {
     /// Its table of functions, which begins with an [`UnknownTable`].
@@ -117,17 +128,17 @@ impl<C: Class> Object<C> {
         Reference::counted(unsafe { NonNull::new_unchecked(object.cast()) })
     }
 
-    /// Ours, if it is of this class.
+    /// Ours, if it is of this class: what an object gives for an interface that only objects of ours have, also through
+    /// somebody else's that passes questions on.
     ///
     /// # Safety
-    /// `reference` is to a COM object.
-    pub(crate) unsafe fn recognise(reference: &Reference) -> Option<&C> {
-        // SAFETY: by the contract; whose table it has says what it is.
+    /// `object` is a COM object.
+    pub(crate) unsafe fn behind(object: NonNull<c_void>, interface: &Guid) -> Option<Ours<C>> {
+        // SAFETY: by the contract.
+        let reference = unsafe { Reference::query(object, interface, "of this library") }.ok()?;
+        // SAFETY: a COM object; whose table it has says what it is.
         let table = unsafe { reference.table::<C::Table>() };
-        std::ptr::eq(table, C::TABLE).then(|| {
-            // SAFETY: only objects of ours have that table, and the reference keeps it.
-            unsafe { &(*reference.as_ptr().cast::<Self>()).content }
-        })
+        std::ptr::eq(table, C::TABLE).then_some(Ours(reference, PhantomData))
     }
 
     /// `IUnknown`'s functions for this class.

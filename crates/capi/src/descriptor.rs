@@ -1,11 +1,13 @@
-//! Handles that are descriptors: events and sections.
+//! Handles that are descriptors: events, sections, and sockets to brokers.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, fcntl_getfd};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 
 use crate::error::{Failure, codes, system_code};
 use crate::guard;
@@ -43,8 +45,26 @@ pub(crate) fn with(
     use_it(unsafe { BorrowedFd::borrow_raw(descriptor) })
 }
 
+/// A duplicate of the socket that a handle is; the handle stays the caller's.
+pub(crate) fn socket(handle: Handle, what: &str) -> Result<UnixStream, Failure> {
+    let mut duplicate = None;
+    with(handle, what, |descriptor| {
+        let connection = sockopt::socket_domain(descriptor) == Ok(AddressFamily::UNIX)
+            && sockopt::socket_type(descriptor) == Ok(SocketType::STREAM);
+        if !connection {
+            return Err(Failure::argument(format!(
+                "{what} is no Unix stream socket"
+            )));
+        }
+        let copy = fcntl_dupfd_cloexec(descriptor, 3).map_err(refused("duplicating a socket"))?;
+        duplicate = Some(UnixStream::from(copy));
+        Ok(())
+    })?;
+    duplicate.ok_or_else(Failure::fault)
+}
+
 /// A descriptor of ours as a handle of the caller's.
-fn into_handle(descriptor: OwnedFd) -> Result<Handle, Failure> {
+pub(crate) fn into_handle(descriptor: OwnedFd) -> Result<Handle, Failure> {
     // 0 would be the null handle.
     let descriptor = if std::os::fd::AsRawFd::as_raw_fd(&descriptor) == 0 {
         fcntl_dupfd_cloexec(descriptor.as_fd(), 1).map_err(refused("duplicating a descriptor"))?

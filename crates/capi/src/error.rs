@@ -75,7 +75,6 @@ impl From<MmioError> for Failure {
             MmioError::NotAnEvent | MmioError::Gone => codes::E_HANDLE,
             MmioError::File(_) => codes::E_OUTOFMEMORY,
             MmioError::Limit { .. } => codes::E_ACCESSDENIED,
-            MmioError::Limit { .. } => codes::E_ACCESSDENIED,
             _ => codes::E_FAIL,
         };
         Self::told(code, &error)
@@ -106,7 +105,6 @@ impl From<HostError> for Failure {
                 codes::ALREADY_EXISTS
             }
             HostError::InsideCall => codes::POSSIBLE_DEADLOCK,
-            HostError::TooManyDevices { .. } => codes::E_ACCESSDENIED,
             _ => codes::E_FAIL,
         };
         Self::told(code, &error)
@@ -148,6 +146,7 @@ pub(crate) fn system_code(error: &io::Error) -> Hresult {
     match Errno::from_io_error(error) {
         Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::NOSPC) => codes::E_OUTOFMEMORY,
         Some(Errno::ACCESS | Errno::PERM) => codes::E_ACCESSDENIED,
+        Some(Errno::NOENT) => codes::FILE_NOT_FOUND,
         _ => codes::E_FAIL,
     }
 }

@@ -33,9 +33,9 @@ unsafe impl Send for DeviceHandle {}
 
 impl Host {
     /// A host that belongs to no system yet.
-    pub(crate) fn new() -> Result<Arc<Self>, Failure> {
+    pub(crate) fn new(options: HostOptions) -> Result<Arc<Self>, Failure> {
         Ok(Arc::new(Self {
-            host: DeviceHost::new(HostOptions::new())?,
+            host: DeviceHost::new(options)?,
             devices: Mutex::default(),
             closing: AtomicBool::new(false),
             process: Process::this(),
@@ -108,7 +108,7 @@ unsafe fn initialize(of: HcsSystem, flags: u32, place: *mut HdvHost) -> Result<(
     let place = unsafe { out(place, "DeviceHostHandle", std::ptr::null_mut()) }?;
     let system = system(of)?;
     check_flags(flags)?;
-    let host = Host::new()?;
+    let host = Host::new(HostOptions::new())?;
     host.host().attach(system)?;
     host.publish(&place)
 }

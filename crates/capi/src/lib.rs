@@ -60,6 +60,8 @@ pub use operation::*;
 pub use physical_function::OpenHdvCreatePhysicalFunction;
 pub use proxy::{
     HdvInitializeDeviceHostForProxy, HdvInitializeDeviceHostForProxyEx, HdvProxyDeviceHost,
+    OpenHdvCreateProxySupport, OpenHdvCreateSystemSupport, OpenHdvLockIn, OpenHdvServeProxy,
+    OpenHdvSpawnRestricted,
 };
 pub use query::{OpenHdvQueryPciVirtualizationInterface, OpenHdvQueryPciVirtualizationInterfaceAt};
 pub use section::{HdvCreateSectionBackedMmioRange, HdvDestroySectionBackedMmioRange};

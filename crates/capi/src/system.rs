@@ -34,6 +34,14 @@ pub(crate) fn system(handle: HcsSystem) -> Result<Arc<dyn hdv::System>, Failure>
     }
 }
 
+/// What a device host behind a proxy of this process attaches to.
+pub(crate) fn restricted(handle: HcsSystem) -> Result<Arc<dyn hdv::System>, Failure> {
+    match &*SYSTEMS.share(handle)? {
+        System::Directory(_) => system(handle),
+        System::Compute(compute) => Ok(compute.system()?.restricted_system()),
+    }
+}
+
 /// One that a worker owns.
 pub(crate) fn compute(handle: HcsSystem) -> Result<Arc<Compute>, Failure> {
     match &*SYSTEMS.share(handle)? {
@@ -54,6 +62,11 @@ pub(crate) fn publish(compute: Arc<Compute>) -> Result<HcsSystem, Failure> {
 /// Takes back a handle that nobody was given.
 pub(crate) fn forget(handle: HcsSystem) {
     SYSTEMS.remove(handle);
+}
+
+/// Fails unless a handle is one.
+pub(crate) fn check(handle: HcsSystem) -> Result<(), Failure> {
+    SYSTEMS.get(handle).map(drop)
 }
 
 /// Whether a handle is one.

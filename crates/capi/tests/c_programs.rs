@@ -135,6 +135,12 @@ fn running() {
     build_and_run("running.c", &WAYS);
 }
 
+/// Over C's own tables, as below.
+#[test]
+fn restricted() {
+    build_and_run("restricted.c", &WAYS[..2]);
+}
+
 /// Over C's own tables: C++ has classes for them.
 #[test]
 fn proxy() {
