@@ -57,6 +57,9 @@ impl Worker {
 
     /// What follows the end of QEMU, or of a system that had none.
     fn wind_up(&self, exit: &ExitStatus) {
+        for hub in self.consoles.values() {
+            hub.guest_has_ended();
+        }
         self.tear_down(self.hosted());
         self.end_internal();
         let links = {

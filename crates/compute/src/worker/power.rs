@@ -12,6 +12,7 @@ use super::parallel;
 use super::refusal::Result;
 use super::worker::{Inner, Worker};
 use crate::document::HostingModel;
+use crate::error::codes;
 use crate::protocol::{PowerOn, device};
 
 /// How long a device may take to be powered on: `Initialize`, `SetConfiguration` and `GetDetails` together.
@@ -90,6 +91,10 @@ impl Hosted {
             .tell(self.instance, &self.key, device::REMOVE, REMOVE_LIMIT);
         match removed {
             Ok(()) => tracing::info!(device = self.key, host = self.host.pid, "removed"),
+            // One that could not be powered on, or that its program removes.
+            Err(error) if error.code == Some(codes::NOT_FOUND) => {
+                tracing::debug!(device = self.key, "the device is gone already: {error}");
+            }
             Err(error) => tracing::warn!(device = self.key, "the device was not removed: {error}"),
         }
     }

@@ -259,6 +259,99 @@ fn a_termination_does_not_wait_for_a_power_on_or_an_addition() {
 }
 
 #[test]
+fn a_guest_that_does_not_let_go_keeps_a_stub() {
+    alone(|| {
+        // Nobody in the firmware hears of it.
+        let system = create(&document([1, 2]));
+        let host = Host::attach(&system);
+        let records = [host.device(1), host.device(2)];
+        system.start().unwrap();
+        let begin = Instant::now();
+        std::thread::scope(|scope| {
+            let removals: Vec<_> = [1, 2]
+                .into_iter()
+                .map(|number| {
+                    let system = &system;
+                    scope.spawn(move || system.modify(&request("Remove", number)))
+                })
+                .collect();
+            wait_for("the removals", || {
+                [1, 2]
+                    .iter()
+                    .all(|number| status(&system, *number) == Some(DeviceStatus::Removing))
+            });
+            // The devices live on meanwhile, and others come.
+            for record in &records {
+                assert_eq!(record.count(Call::Teardown), 0);
+            }
+            let error = system.modify(&request("Remove", 1)).unwrap_err();
+            assert_eq!(error.code(), codes::HCS_E_INVALID_STATE);
+            let record = host.device(3);
+            system.modify(&request("Add", 3)).unwrap();
+            assert_eq!(record.count(Call::Start), 1);
+            for removal in removals {
+                let error = removal.join().unwrap().unwrap_err();
+                assert_eq!(error.code(), codes::HCS_E_OPERATION_TIMEOUT, "{error}");
+                assert!(error.to_string().contains("stays taken"), "{error}");
+            }
+        });
+        assert!(begin.elapsed() < Duration::from_secs(60));
+        for (number, record) in [1, 2].into_iter().zip(&records) {
+            assert_eq!(record.life()[3..], [Call::Stop, Call::Teardown]);
+            assert_eq!(status(&system, number), Some(DeviceStatus::Stub));
+        }
+        assert_eq!(state(&system), State::Running);
+        // A removal that is under way ends with the system.
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| system.modify(&request("Remove", 3)));
+            wait_for("the removal", || {
+                status(&system, 3) == Some(DeviceStatus::Removing)
+            });
+            system.terminate().unwrap();
+            let error = removal.join().unwrap().unwrap_err();
+            assert_eq!(error.code(), codes::HCS_E_TERMINATED, "{error}");
+        });
+    });
+}
+
+#[test]
+fn the_process_of_our_own_devices_comes_with_them_and_comes_again() {
+    alone(|| {
+        let class_id = hdv_devices::catalog()[0].class_id;
+        let internal = serde_json::json!({ "EmulatorId": class_id, "HostingModel": "Internal" });
+        let mut document = document([1]);
+        let devices = &mut document["VirtualMachine"]["Devices"]["FlexibleIov"];
+        devices[instance(1).to_string()] = internal.clone();
+        let system = create(&document);
+        system.start().unwrap();
+        let first = device(&system, 1).unwrap();
+        assert_eq!(first.status, DeviceStatus::Attached);
+        let add = |number: u128| {
+            let mut request: serde_json::Value =
+                serde_json::from_str(&request("Add", number)).unwrap();
+            request["Settings"] = internal.clone();
+            system.modify(&request.to_string())
+        };
+        add(2).unwrap();
+        let pid = device(&system, 2).unwrap().process_id.unwrap();
+        assert_eq!(first.process_id, Some(pid));
+        kill(pid);
+        wait_for("the loss", || {
+            [1, 2]
+                .iter()
+                .all(|number| status(&system, *number) == Some(DeviceStatus::Lost))
+        });
+        // Another process has it.
+        wait_for("another process", || add(3).is_ok());
+        let again = device(&system, 3).unwrap().process_id.unwrap();
+        assert_ne!(again, pid);
+        assert!(lives(again));
+        system.terminate().unwrap();
+        wait_for("the end of the process", || !lives(again));
+    });
+}
+
+#[test]
 fn a_worker_that_is_asked_to_end_ends_its_system_cleanly() {
     alone(|| {
         let system = create(&document([1]));
