@@ -13,6 +13,8 @@ use crate::style::{self, Paint, printable};
 
 use super::tell;
 
+/// When the power button is pressed again: a guest that was booting has not seen it.
+const PRESS_AGAIN: Duration = Duration::from_secs(10);
 /// How long a worker may take to tear everything down.
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// How long it may take to leave, once nobody has a handle to its compute system.
@@ -34,10 +36,7 @@ pub(crate) fn run(args: &StopArgs) -> Result<(), Failure> {
     } else {
         let patience = Duration::from_secs(args.timeout);
         let message = format!("Waiting for the guest of {shown} to power off");
-        let ended = progress::during(&message, || {
-            system.shut_down()?;
-            Ok::<_, hdv_compute::Error>(system.wait_for_exit(patience))
-        })?;
+        let ended = progress::during(&message, || power_off(&system, patience))?;
         ended.ok_or_else(|| {
             format!(
                 "the guest of {shown} has not powered off within {} s: it may not listen to the power button, or take longer \
@@ -56,6 +55,26 @@ pub(crate) fn run(args: &StopArgs) -> Result<(), Failure> {
         &format!("{name} has ended"),
         &serde_json::json!({ "id": args.id, "state": State::Stopped, "exit": status }),
     )
+}
+
+/// Presses the power button until the guest powers off; `None` if it does not.
+fn power_off(
+    system: &ComputeSystem,
+    patience: Duration,
+) -> hdv_compute::Result<Option<ExitStatus>> {
+    system.shut_down()?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let ended = system.wait_for_exit(left.min(PRESS_AGAIN));
+        if ended.is_some() || left <= PRESS_AGAIN {
+            return Ok(ended);
+        }
+        // It may just end.
+        if let Err(error) = system.shut_down() {
+            tracing::info!("the power button cannot be pressed again: {error}");
+        }
+    }
 }
 
 /// Ends a compute system and waits until everything is torn down.
