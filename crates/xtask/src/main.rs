@@ -40,6 +40,9 @@ enum Task {
     Lab,
     /// Run every test, the guest's included.
     Test(test::Arguments),
+    /// Plays a part in the checks of compute systems.
+    #[command(hide = true, subcommand)]
+    ComputeActor(test::Actor),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Task::Install(arguments) => install::run(&arguments),
         Task::Lab => lab::run_folder(),
         Task::Test(arguments) => test::run(&arguments),
+        Task::ComputeActor(actor) => test::act(&actor),
     };
     if ok {
         ExitCode::SUCCESS

@@ -186,7 +186,7 @@ impl Plan<'_> {
                     .line(&format!("guest: {device} sample {sequence:>4}: {value:.3}"));
             }
             Line::Check(outcome) => self.report.add_outcome(self.ui, part, outcome),
-            Line::Waiting { .. } | Line::File { .. } | Line::Done { .. } => {}
+            _ => {}
         }
     }
 

@@ -6,7 +6,7 @@ mod folder;
 mod initramfs;
 mod program;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hdv_qemu::bundle::Bundle;
 use hdv_qemu::cache::Cache;
@@ -111,6 +111,16 @@ impl Lab {
             initramfs,
             _scratch: scratch,
         })
+    }
+
+    /// The guest kernel's image.
+    pub(crate) fn vmlinuz(&self) -> &Path {
+        self.kernel.vmlinuz()
+    }
+
+    /// The initramfs with the guest program.
+    pub(crate) fn initramfs(&self) -> &Path {
+        &self.initramfs
     }
 
     /// The guest kernel's release.

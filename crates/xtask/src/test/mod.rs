@@ -3,6 +3,7 @@
 //! What a step needs it brings itself; what it cannot bring is a failure.
 
 mod c_library;
+mod compute;
 mod conformance;
 mod devices;
 mod fuzz;
@@ -17,6 +18,7 @@ use clap::ValueEnum;
 
 use crate::interrupt;
 use crate::ui::Ui;
+pub(crate) use compute::{Actor, act};
 
 /// What the user asks for.
 #[derive(Clone, Debug, clap::Args)]
@@ -33,6 +35,9 @@ pub(crate) struct Arguments {
     /// The same for sensors in C.
     #[arg(long, value_name = "NUMBER", default_value_t = 200_000)]
     c_samples: u32,
+    /// How many VMs the check of what is left behind makes, one after another.
+    #[arg(long, value_name = "NUMBER", default_value_t = 30)]
+    lifetimes: u32,
 }
 
 /// A step, in the order in which they run: the quick ones first.
@@ -66,6 +71,8 @@ enum Step {
     Devices,
     /// SR-IOV in real guests: real devices through Linux, and VFs of an emulated one in three guests at once.
     Sriov,
+    /// Compute systems: VMs from documents, with real guests, and what dies or hangs.
+    Compute,
 }
 
 /// Why a step failed.
@@ -133,6 +140,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
         Step::Devices => with_ui(|ui| devices::run(arguments.c_samples, ui)),
         Step::Sriov => with_ui(sriov::run),
+        Step::Compute => with_ui(|ui| compute::run(arguments.lifetimes, ui)),
         Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
     }
 }

@@ -389,7 +389,7 @@ impl Plan<'_> {
                 using.checks = 0;
             }
             Line::Done { .. } => using.done = true,
-            Line::Start { .. } | Line::File { .. } => {}
+            _ => {}
         }
     }
 

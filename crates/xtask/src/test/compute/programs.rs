@@ -1,0 +1,239 @@
+//! The examples, and the command with the example documents, in a terminal.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use serde_json::Value;
+
+use super::checks::Checks;
+use super::facts::Facts;
+use super::succeed;
+use crate::c::{Library, Variant};
+use crate::cargo::{cargo, target_directory, workspace};
+use crate::test::Failure;
+use crate::ui::Ui;
+
+/// The longest that a guest may take to its shell.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What the lab's guest says when it takes commands.
+const PROMPT: &str = "# ";
+/// Leaves the console.
+const LEAVE: &[u8] = b"\x1d";
+/// Where the example documents are.
+const DOCUMENTS: &str = "examples/documents";
+
+/// Builds the examples; each with what a check calls it.
+pub(super) fn build(library: &Library, ui: &Ui) -> Vec<(String, Result<PathBuf, String>)> {
+    ui.doing("building the examples of compute systems");
+    let c = library
+        .example("vm", Variant::PLAIN)
+        .map_err(|error| error.to_string());
+    let rust = rust_example().map_err(|failure| failure.to_string());
+    vec![
+        ("examples/c/vm.c".to_owned(), c),
+        ("crates/compute/examples/vm.rs".to_owned(), rust),
+    ]
+}
+
+fn rust_example() -> Result<PathBuf, Failure> {
+    let package = ["--package", "openhdv-compute", "--example", "vm"];
+    let mut command = cargo(["build", "--release", "--locked"]);
+    command.args(package);
+    succeed(command, "building it")?;
+    Ok(target_directory()?.join("release/examples/vm"))
+}
+
+pub(super) fn run(checks: &mut Checks<'_>) {
+    let facts = checks.facts;
+    for (name, program) in &facts.programs {
+        checks.doing(name);
+        checks.check(name, || {
+            let said = succeed(Command::new(program.as_ref().map_err(Clone::clone)?), name)?;
+            for wanted in ["paused", "resumed"] {
+                if !said.to_lowercase().contains(wanted) {
+                    return Err(format!("it does not say {wanted:?}:\n{said}").into());
+                }
+            }
+            Ok(format!("{} lines, success", said.lines().count()))
+        });
+    }
+    let directory = workspace().join(DOCUMENTS);
+    let mut documents: Vec<_> = std::fs::read_dir(&directory)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
+        .collect();
+    documents.sort();
+    checks.check("documents to run", || match documents.len() {
+        0 => Err(format!("there are none in {}", directory.display()).into()),
+        count => Ok(format!("{count} in {DOCUMENTS}")),
+    });
+    for document in documents {
+        let name = document
+            .file_name()
+            .unwrap_or_default()
+            .display()
+            .to_string();
+        checks.doing(&format!("hdv run {name}"));
+        checks.check(&format!("hdv run {name}"), || {
+            let mut command = Command::new(facts.hdv());
+            command.arg("run").arg(&document);
+            let mut terminal = Terminal::start(command)?;
+            terminal.expect(PROMPT)?;
+            terminal.say(b"poweroff -f\n")?;
+            terminal.end()
+        });
+    }
+    checks.check("hdv create, start, plug, console, unplug, stop", || {
+        by_command(facts)
+    });
+}
+
+/// `hdv ARGUMENTS`; what it printed.
+fn hdv(facts: &Facts, arguments: &[&str]) -> Result<String, Failure> {
+    let mut command = Command::new(facts.hdv());
+    command.args(arguments);
+    succeed(command, &format!("hdv {}", arguments.join(" ")))
+}
+
+fn by_command(facts: &Facts) -> Result<String, Failure> {
+    const ID: &str = "by-command";
+    let document = super::vm::Form {
+        ends_with_handle: false,
+        ..Default::default()
+    }
+    .document(facts);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("document.json");
+    std::fs::write(&path, document)?;
+    let path = path.display().to_string();
+    hdv(facts, &["create", "--id", ID, &path])?;
+    hdv(facts, &["start", ID])?;
+    let mut console = Command::new(facts.hdv());
+    console.args(["console", ID]);
+    let mut console = Terminal::start(console)?;
+    console.expect("\"waiting\"")?;
+    hdv(facts, &["plug", ID, "sensor"])?;
+    console.expect("\"later\"")?;
+    let state: Value = serde_json::from_str(&hdv(facts, &["inspect", "--json", ID])?)?;
+    let devices = state["Devices"].as_object().ok_or("no devices are told")?;
+    let key = devices.keys().next().ok_or("it has no device")?.clone();
+    hdv(facts, &["pause", ID])?;
+    hdv(facts, &["resume", ID])?;
+    hdv(facts, &["unplug", ID, &key])?;
+    console.expect("\"gone\"")?;
+    hdv(facts, &["stop", "--force", ID])?;
+    console.end()?;
+    Ok("each did what it says".to_owned())
+}
+
+/// A program on a terminal of its own.
+struct Terminal {
+    child: std::process::Child,
+    terminal: File,
+    output: mpsc::Receiver<Vec<u8>>,
+    heard: String,
+}
+
+impl Terminal {
+    fn start(mut command: Command) -> Result<Self, Failure> {
+        let main = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&main)?;
+        unlockpt(&main)?;
+        let name = ptsname(&main, Vec::new())?;
+        let other: OwnedFd = File::options()
+            .read(true)
+            .write(true)
+            .open(name.to_str()?)?
+            .into();
+        let child = command
+            .stdin(Stdio::from(other.try_clone()?))
+            .stdout(Stdio::from(other.try_clone()?))
+            .stderr(Stdio::from(other))
+            .spawn()?;
+        let terminal = File::from(main);
+        let mut reader = terminal.try_clone()?;
+        let (sender, output) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            // An error is the end: nobody has the other side any more.
+            while let Ok(count) = reader.read(&mut bytes) {
+                if count == 0 || sender.send(bytes[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            child,
+            terminal,
+            output,
+            heard: String::new(),
+        })
+    }
+
+    fn say(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.terminal.write_all(bytes)?)
+    }
+
+    /// Waits until it has shown something, and takes all up to it.
+    fn expect(&mut self, text: &str) -> Result<(), Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(at) = self.heard.find(text) {
+                self.heard.drain(..at + text.len());
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(bytes) => self.heard.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(error) => {
+                    return Err(format!("no {text:?}: {error}; it showed\n{}", self.heard).into());
+                }
+            }
+        }
+    }
+
+    /// Waits for its end; leaves it if it does not end by itself.
+    fn end(mut self) -> Result<String, Failure> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                while let Ok(bytes) = self.output.try_recv() {
+                    self.heard.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                if status.success() {
+                    return Ok(format!(
+                        "a shell, then its end within {} s",
+                        begun.elapsed().as_secs()
+                    ));
+                }
+                return Err(format!("{status}; it showed\n{}", self.heard).into());
+            }
+            if begun.elapsed() > PATIENCE {
+                // It is killed anyway.
+                let _ = self.say(LEAVE);
+                return Err(format!("it does not end; it showed\n{}", self.heard).into());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
