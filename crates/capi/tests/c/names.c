@@ -105,6 +105,31 @@ ASSERT(OpenHdvLogLevelOff == 0 && OpenHdvLogLevelError == 1 && OpenHdvLogLevelWa
 ASSERT(OpenHdvLogLevelInfo == 3 && OpenHdvLogLevelDebug == 4 && OpenHdvLogLevelTrace == 5);
 ASSERT(OPENHDV_GUID_TEXT_SIZE == sizeof "00000000-0000-0000-c000-000000000046");
 
+ASSERT(sizeof(HCS_EVENT) == 3 * sizeof(void*) && offsetof(HCS_EVENT, Type) == 0);
+ASSERT(offsetof(HCS_EVENT, EventData) == sizeof(void*));
+ASSERT(offsetof(HCS_EVENT, Operation) == 2 * sizeof(void*));
+ASSERT(sizeof(HCS_PROCESS_INFORMATION) == 8 + 3 * sizeof(void*));
+ASSERT(offsetof(HCS_PROCESS_INFORMATION, ProcessId) == 0 && offsetof(HCS_PROCESS_INFORMATION, Reserved) == 4);
+ASSERT(offsetof(HCS_PROCESS_INFORMATION, StdInput) == 8);
+ASSERT(offsetof(HCS_PROCESS_INFORMATION, StdOutput) == 8 + sizeof(void*));
+ASSERT(offsetof(HCS_PROCESS_INFORMATION, StdError) == 8 + 2 * sizeof(void*));
+ASSERT(sizeof(HCS_CREATE_OPTIONS_1) == 6 * sizeof(void*) && offsetof(HCS_CREATE_OPTIONS_1, Version) == 0);
+ASSERT(offsetof(HCS_CREATE_OPTIONS_1, UserToken) == sizeof(void*));
+ASSERT(offsetof(HCS_CREATE_OPTIONS_1, SecurityDescriptor) == 2 * sizeof(void*));
+ASSERT(offsetof(HCS_CREATE_OPTIONS_1, CallbackOptions) == 3 * sizeof(void*));
+ASSERT(offsetof(HCS_CREATE_OPTIONS_1, CallbackContext) == 4 * sizeof(void*));
+ASSERT(offsetof(HCS_CREATE_OPTIONS_1, Callback) == 5 * sizeof(void*));
+INTEGER(HCS_OPERATION_TYPE, 4, 1);
+ASSERT(sizeof(HCS_EVENT_TYPE) == 4 && sizeof(HCS_EVENT_OPTIONS) == 4 && sizeof(HCS_RESOURCE_TYPE) == 4);
+ASSERT(sizeof(HCS_OPERATION_OPTIONS) == 4 && sizeof(HCS_CREATE_OPTIONS) == 4);
+ADDRESS(HCS_PROCESS);
+ADDRESS(HLOCAL);
+ADDRESS(SECURITY_DESCRIPTOR*);
+ADDRESS(HCS_OPERATION_COMPLETION);
+ADDRESS(HCS_EVENT_CALLBACK);
+ASSERT(HCS_INVALID_OPERATION_ID == 0xffffffffffffffff && INFINITE == 0xffffffff);
+ASSERT(GENERIC_ALL == 0x10000000 && ERROR_FILE_NOT_FOUND == 2);
+
 ASSERT(FALSE == 0 && TRUE == 1 && FACILITY_WIN32 == 7);
 ASSERT((UINT32)E_NOTIMPL == 0x80004001 && (UINT32)E_ABORT == 0x80004004);
 ASSERT((UINT32)E_UNEXPECTED == 0x8000FFFF);

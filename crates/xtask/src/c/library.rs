@@ -17,6 +17,8 @@ const TESTS: &str = "crates/capi/tests/c";
 const PROGRAMS: &str = "crates/xtask/src/c/programs";
 /// What the lab's sources begin with.
 const LAB_PREFIX: &str = "lab";
+/// The example that makes its own virtual machine; the others serve devices to whoever connects.
+const VM: &str = "vm";
 /// The example that is written as for Windows: `L"..."` is wide characters of 16 bits to it.
 const VENDOR_STYLE: &str = "vendor_style";
 
@@ -271,6 +273,7 @@ pub(crate) fn examples() -> Result<Vec<String>, LibraryError> {
     Ok(sources(&workspace().join(EXAMPLES))?
         .iter()
         .map(|source| name(source))
+        .filter(|name| name != VM)
         .collect())
 }
 

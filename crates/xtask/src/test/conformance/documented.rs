@@ -69,7 +69,10 @@ pub(super) const DOCUMENTED: [(&str, &[&str]); 37] = [
         "HcsOpenComputeSystem",
         &["E_INVALIDARG", "HCS_E_SYSTEM_NOT_FOUND"],
     ),
-    ("HcsStartComputeSystem", &["HCS_E_INVALID_STATE", "callback"]),
+    (
+        "HcsStartComputeSystem",
+        &["HCS_E_INVALID_STATE", "callback"],
+    ),
     (
         "HcsShutDownComputeSystem",
         &["HCS_E_INVALID_STATE", "HCS_E_SYSTEM_ALREADY_STOPPED"],

@@ -1,7 +1,8 @@
 //! Every test there is, by the names that the table cites: `capi/memory::reads` for the test
 //! `reads` of the module or file `memory` of `crates/capi`, `guest:lab-doorbells` for a check of the guest
 //! program, `c/memory::reads` for the check `reads` of
-//! `crates/capi/tests/c/memory.c`, `boot:...` for what is seen from outside a guest.
+//! `crates/capi/tests/c/memory.c`, `boot:...` for what is seen from outside a guest, `compute:examples/c/vm.c` for a program that
+//! makes its own guest.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,6 +14,9 @@ use crate::c;
 use crate::cargo::cargo;
 use crate::test::Failure;
 use crate::test::devices::BOOT_CHECKS;
+
+/// Programs that make a guest of their own, and that the step of compute systems runs.
+const WITH_GUESTS: [&str; 2] = ["examples/c/vm.c", "crates/compute/examples/vm.rs"];
 
 /// Builds the tests and asks them for their names.
 pub(super) fn tests() -> Result<BTreeSet<String>, Failure> {
@@ -30,6 +34,11 @@ pub(super) fn tests() -> Result<BTreeSet<String>, Failure> {
     let mut known: BTreeSet<String> = families::check_names()
         .map(|check| format!("guest:{check}"))
         .chain(BOOT_CHECKS.iter().map(|check| format!("boot:{check}")))
+        .chain(
+            WITH_GUESTS
+                .iter()
+                .map(|program| format!("compute:{program}")),
+        )
         .collect();
     for message in serde_json::Deserializer::from_slice(&output.stdout)
         .into_iter::<serde_json::Value>()

@@ -54,10 +54,10 @@ impl Row {
             &self.layout,
             &self.value,
         ]
-            .into_iter()
-            .chain(self.errors.values())
-            .flatten()
-            .map(String::as_str)
+        .into_iter()
+        .chain(self.errors.values())
+        .flatten()
+        .map(String::as_str)
     }
 }
 
