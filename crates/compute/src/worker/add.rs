@@ -160,6 +160,11 @@ impl Worker {
             let name = claimed.plug.name.clone();
             let worker = Arc::clone(self);
             super::events::in_background("unplug", move || {
+                if let Ok(vmm) = worker.vmm(WHAT) {
+                    // QEMU carries it out after the addition.
+                    let _order = worker.order();
+                    worker.hold(&vmm, &name);
+                }
                 worker.ask_to_let_go(&name);
             });
         } else {

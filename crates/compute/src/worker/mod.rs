@@ -8,7 +8,7 @@
 //! | `handles`, `hosts` | who is connected |
 //! | `state`, `devices`, `ports` | what is allowed when, the devices, the root ports; no I/O |
 //! | `start`, `switch`, `end` | the system's life: start, pause and resume, the end |
-//! | `add`, `remove`, `claim`, `held` | plugging devices in and out |
+//! | `add`, `remove`, `lost`, `claim`, `held` | plugging devices in and out |
 //! | `power`, `parallel` | what device hosts are told, many at a time |
 //! | `vmm`, `events`, `words` | QEMU: the process, what it reports, its last words |
 //! | `accelerator`, `machine` | what a VM runs on; the document as a machine |
@@ -30,6 +30,7 @@ mod hosts;
 mod internal;
 mod internal_devices;
 mod log;
+mod lost;
 mod machine;
 mod parallel;
 mod ports;

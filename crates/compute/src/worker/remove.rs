@@ -9,12 +9,11 @@ use hdv_qemu::Error as QemuError;
 use uuid::Uuid;
 
 use super::devices::{Plug, describe};
-use super::events::in_background;
 use super::hosts::HostId;
 use super::refusal::{Result, ended_meanwhile, refused};
 use super::state::Request;
 use super::worker::{Inner, Worker};
-use crate::document::{DeviceStatus, HostingModel};
+use crate::document::DeviceStatus;
 use crate::error::codes;
 
 /// How long the guest may take to let go: with PCI Express hot plug it takes six seconds, five of them for a change of mind.
@@ -127,7 +126,12 @@ impl Worker {
     }
 
     /// Has the guest let go of a device whose status is `Removing`, then has it torn down.
-    fn take_out(self: &Arc<Self>, key: &str, instance: Uuid, plug: Option<&Plug>) -> Result<()> {
+    pub(super) fn take_out(
+        self: &Arc<Self>,
+        key: &str,
+        instance: Uuid,
+        plug: Option<&Plug>,
+    ) -> Result<()> {
         let answer = plug.map_or(Answer::LetGo, |plug| self.ask_to_let_go(&plug.name));
         if answer == Answer::LetGo {
             self.tear_down([instance]);
@@ -226,93 +230,6 @@ impl Worker {
             if Instant::now() >= deadline {
                 return Answer::Silent;
             }
-        }
-    }
-
-    /// The guest has let go of a device.
-    pub(super) fn let_go(self: &Arc<Self>, name: &str) {
-        let ejected = {
-            let mut inner = self.lock();
-            inner.ports.free(name);
-            inner.kept_by_guest.remove(name);
-            let instance = inner.devices.of_plug(name);
-            instance.and_then(|instance| {
-                let device = inner.devices.get_mut(instance)?;
-                device.plug = None;
-                match device.status {
-                    DeviceStatus::Stub | DeviceStatus::Lost => {
-                        inner.devices.remove(instance);
-                        None
-                    }
-                    // Nobody asked it to.
-                    DeviceStatus::Attached => {
-                        device.status = DeviceStatus::Removing;
-                        Some((device.key.clone(), instance))
-                    }
-                    // Who adds or removes it goes on.
-                    DeviceStatus::Waiting | DeviceStatus::Adding | DeviceStatus::Removing => None,
-                }
-            })
-        };
-        self.notify();
-        if let Some((key, instance)) = ejected {
-            tracing::info!(device = key, "the guest has ejected it");
-            let worker = Arc::clone(self);
-            in_background("ejected", move || {
-                // Nobody is there to be told what goes wrong.
-                let _ = worker.take_out(&key, instance, None);
-            });
-        }
-    }
-
-    /// A device host is gone: its devices are unplugged.
-    pub(super) fn host_gone(self: &Arc<Self>, host: HostId) {
-        let gone = self.lock().hosts.remove(host);
-        if let Some(gone) = gone {
-            tracing::info!(pid = gone.pid, "a device host is gone");
-            if gone.hosting_model == HostingModel::Internal {
-                self.internal_gone(gone.pid);
-            }
-            self.unplug_lost();
-        }
-        self.notify();
-    }
-
-    /// Unplugs what is plugged in and whose host is gone.
-    pub(super) fn unplug_lost(self: &Arc<Self>) {
-        let lost: Vec<String> = {
-            let mut inner = self.lock();
-            let Inner { devices, hosts, .. } = &mut *inner;
-            devices
-                .iter_mut()
-                .filter(|(_, device)| {
-                    device.status == DeviceStatus::Attached
-                        && device.host.is_some_and(|host| hosts.get(host).is_none())
-                })
-                .filter_map(|(_, device)| {
-                    device.status = DeviceStatus::Lost;
-                    device.host = None;
-                    let plug = device.plug.as_ref()?;
-                    tracing::warn!(
-                        device = device.key,
-                        pid = device.pid,
-                        port = plug.port,
-                        "its device host is gone; the guest is asked to let go of it"
-                    );
-                    Some(plug.name.clone())
-                })
-                .collect()
-        };
-        for name in lost {
-            let worker = Arc::clone(self);
-            in_background("lost", move || {
-                let answer = worker.ask_to_let_go(&name);
-                tracing::info!(
-                    device = name,
-                    ?answer,
-                    "asked to let go of a device whose host is gone"
-                );
-            });
         }
     }
 }

@@ -14,7 +14,6 @@ use uuid::Uuid;
 use super::accelerator::{self, Chosen};
 use super::claim::Claimed;
 use super::machine::{self, FirstDevice};
-use super::power;
 use super::refusal::{Result, ended_meanwhile, of_qemu, refused};
 use super::state::Operation;
 use super::vmm::Vmm;
@@ -238,12 +237,5 @@ impl Worker {
             device.plug = None;
             device.pid = None;
         }
-    }
-}
-
-/// Stops what was started, or the other way round, so that all devices are the same.
-pub(super) fn undo(done: &[power::Hosted], undo: impl Fn(&power::Hosted) -> Result<()> + Sync) {
-    if let Err(error) = power::all(done, undo) {
-        tracing::warn!("a device is not as the others are: {error}");
     }
 }

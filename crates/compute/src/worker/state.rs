@@ -41,7 +41,7 @@ pub(super) enum Refusal {
     Ended,
 }
 
-/// Where a device request finds the system.
+/// Where the system is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Created,

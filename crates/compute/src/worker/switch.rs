@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::power::{self, Hosted};
 use super::refusal::{Result, ended_meanwhile, of_qemu};
-use super::start::undo;
 use super::state::{Operation, Request};
 use super::vmm::Vmm;
 use super::worker::Worker;
@@ -57,8 +56,10 @@ impl Worker {
         self.begin(Operation::Resume)?;
         let devices = Hosted::attached(&self.lock());
         let result = self.go_on(&devices);
-        if result.is_err() {
-            undo(&devices, Hosted::stop);
+        if result.is_err()
+            && let Err(error) = power::all(&devices, Hosted::stop)
+        {
+            tracing::warn!("a device is not stopped as the others are: {error}");
         }
         self.finish(Operation::Resume, result.is_ok(), result)
     }

@@ -73,8 +73,10 @@ fn a_device_host_in_a_process_of_its_own() {
     drop(system);
     host.device(number.parse().unwrap());
     println!("\nannounced");
-    // Until it is killed.
+    // Until it is killed, or told to end; nobody reads what the test program would say then.
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    drop(host);
+    std::process::exit(0);
 }
 
 fn host_process(number: u128) -> Child {
@@ -103,16 +105,16 @@ fn a_killed_device_host_costs_its_devices_only() {
         let mut other = host_process(2);
         system.start().unwrap();
         assert_eq!(device(&system, 2).unwrap().process_id, Some(other.id()));
+        // QEMU aborts if the firmware changes the memory map before it has let go of a device without a host.
+        system.pause().unwrap();
         other.kill().unwrap();
         other.wait().unwrap();
         wait_for("the loss", || {
             status(&system, 2) == Some(DeviceStatus::Lost)
         });
-        assert_eq!(state(&system), State::Running);
+        assert_eq!(state(&system), State::Paused);
         assert_eq!(status(&system, 1), Some(DeviceStatus::Attached));
-        system.pause().unwrap();
-        system.resume().unwrap();
-        assert_eq!(record.life().len(), 5);
+        assert_eq!(record.life().len(), 4);
 
         // Another host brings the device again, behind another port.
         let port = device(&system, 2).unwrap().port;
@@ -132,20 +134,26 @@ fn a_killed_device_host_costs_its_devices_only() {
 #[test]
 fn a_guest_is_made_to_let_go_of_the_devices_of_a_killed_host() {
     alone(|| {
-        let mut guest = Guest::create([1, 2]);
+        let mut guest = Guest::create([1, 2, 3]);
+        let host = Host::attach(&guest.system);
+        let record = host.device(3);
         let mut hosts = [host_process(1), host_process(2)];
         guest.system.start().unwrap();
         guest.expect("# ");
-        assert_eq!(guest.devices(), 2);
+        assert_eq!(guest.devices(), 3);
         for host in &mut hosts {
             host.kill().unwrap();
             host.wait().unwrap();
         }
         wait_for("the end of the devices", || {
-            guest.system.properties().unwrap().devices.is_empty()
+            guest.system.properties().unwrap().devices.len() == 1
         });
-        assert_eq!(guest.devices(), 0);
-        assert_eq!(state(&guest.system), State::Running);
+        assert_eq!(guest.devices(), 1);
+        // The others live on.
+        guest.system.pause().unwrap();
+        guest.system.resume().unwrap();
+        assert_eq!(record.life()[3..], [Call::Stop, Call::Start]);
+        assert_eq!(guest.devices(), 1);
     });
 }
 
