@@ -42,7 +42,7 @@ Examples:
   hdv serve --device sensor --socket /tmp/sensor.sock  serve a device
   hdv probe /tmp/sensor.sock                           look at it
   hdv run --device sensor                              a VM that has one
-  hdv plug vm --device sensor                          plug one into a running VM
+  hdv plug vm --device sensor                          plug in another one
   hdv sriov list                                       SR-IOV physical functions
 
 HDV_LOG=debug before a command makes it tell on standard error what it does."
