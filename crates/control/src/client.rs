@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -192,7 +192,16 @@ impl Client {
     }
 }
 
-/// Connects to a server of this user or root. Root may reach anybody's.
+/// Connects to any listening socket of this user or root, within a few seconds: a server that accepts nobody is not waited
+/// for without end. Root may reach anybody's.
+///
+/// # Errors
+/// Nobody listens there or accepts in time, the path is no socket or too long, or the server is another user's.
+pub fn connect(path: &Path) -> Result<UnixStream, ConnectError> {
+    connect_trusted(path).map(|(stream, _)| stream)
+}
+
+/// As [`connect`](self::connect()), and tells whose the server is.
 pub(crate) fn connect_trusted(path: &Path) -> Result<(UnixStream, PeerCredentials), ConnectError> {
     let failed = |source| ConnectError::Io {
         path: path.to_owned(),
@@ -218,6 +227,30 @@ fn open(path: &Path) -> io::Result<UnixStream> {
     )?;
     // It bounds connect, too, which waits while the server's backlog is full.
     set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn who_accepts_nobody_is_not_waited_for_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let server = UnixListener::bind(&path).unwrap();
+        // None beside the one that waits.
+        rustix::net::listen(&server, 0).unwrap();
+        let first = connect(&path).unwrap();
+        // What is connected waits as sockets do.
+        assert_eq!(first.write_timeout().unwrap(), None);
+        let begin = Instant::now();
+        let refused = connect(&path).unwrap_err();
+        assert!(matches!(refused, ConnectError::Io { .. }), "{refused}");
+        assert!(begin.elapsed() >= PATIENCE, "it was not given its time");
+    }
 }

@@ -74,7 +74,8 @@ impl RuntimeDirectory {
             // Not through links.
             let directory = entry.file_type().is_ok_and(|found| found.is_dir());
             if directory && entry.file_name() != HOSTS {
-                for path in claims(&entry.path())? {
+                // One that has gone meanwhile, or cannot be read, holds nobody up.
+                for path in claims(&entry.path()).unwrap_or_default() {
                     clear(&path);
                 }
             }

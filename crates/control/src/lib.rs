@@ -39,7 +39,7 @@ pub mod wire;
 
 pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim};
 pub use clear::remove_if_dead;
-pub use client::{CallError, Client, ConnectError};
+pub use client::{CallError, Client, ConnectError, connect};
 pub use hosts::{HostEntry, hosts};
 pub use link::{Link, LinkHandler, LinkServer};
 pub use peer::PeerCredentials;

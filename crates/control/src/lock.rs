@@ -13,6 +13,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 /// What is appended to a socket's path to name its companion.
 const SUFFIX: &str = ".hdv-lock";
@@ -147,7 +148,7 @@ impl CompanionLock {
             .then(|| socket.with_file_name(OsStr::from_bytes(name)))
     }
 
-    /// Takes the lock without waiting.
+    /// Takes the lock without waiting. A file of another user is not permitted, whoever this one is.
     pub(crate) fn take(socket: &Path, create: bool) -> Result<Self, LockError> {
         let path = Self::path_for(socket);
         let mut flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -167,6 +168,10 @@ impl CompanionLock {
             let stat = fstat(&descriptor)?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(LockError::NotACompanion);
+            }
+            // What it says is done with this user's rights: another user could have a directory removed with it.
+            if stat.st_uid != geteuid().as_raw() {
+                return Err(LockError::Io(io::ErrorKind::PermissionDenied.into()));
             }
             let mut file = File::from(descriptor);
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

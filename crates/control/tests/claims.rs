@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 
 use hdv_control::{
@@ -246,6 +247,29 @@ fn the_path_limit_is_exact_and_told() {
 fn a_forbidden_directory_is_told() {
     let error = SocketClaim::bind(Path::new("/sys/openhdv.sock")).unwrap_err();
     assert!(matches!(error, BindError::NotPermitted { .. }), "{error}");
+}
+
+/// Where others may write, the lock file may be there before, another user's, and say what was to be removed. Only root can
+/// make one.
+#[test]
+fn a_lock_file_of_another_user_is_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("s.sock");
+    let lock = directory.path().join("s.sock.hdv-lock");
+    fs::write(&lock, b"openhdv-claim-1\0pid=1\0directory\0").unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o666)).unwrap();
+    if std::os::unix::fs::chown(&lock, Some(65534), None).is_err() {
+        return;
+    }
+    let precious = directory.path().join("s/precious");
+    fs::create_dir(directory.path().join("s")).unwrap();
+    fs::write(&precious, "").unwrap();
+    assert!(!remove_if_dead(&path));
+    let error = SocketClaim::bind(&path).unwrap_err();
+    assert!(matches!(error, BindError::NotPermitted { .. }), "{error}");
+    assert!(error.to_string().contains("another user"), "{error}");
+    assert!(precious.exists());
+    assert_eq!(entries(directory.path()).len(), 2);
 }
 
 #[test]
@@ -519,4 +543,32 @@ fn starters_and_lookers_of_one_name_do_not_get_in_each_others_way() {
     }
     left.runtime.living("systems").unwrap();
     left.assert_clear();
+}
+
+#[test]
+fn directories_that_come_and_go_do_not_hold_a_look_up() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = RuntimeDirectory::at(&parent.path().join("openhdv")).unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Enough for some to go between being listed and being looked into.
+            let fleeting: Vec<_> = (0..64)
+                .map(|number| directory.path().join(number.to_string()))
+                .collect();
+            while !done.load(Ordering::Relaxed) {
+                for directory in &fleeting {
+                    fs::create_dir(directory).unwrap();
+                }
+                for directory in &fleeting {
+                    fs::remove_dir(directory).unwrap();
+                }
+            }
+        });
+        let looks: Vec<_> = (0..1000).map(|_| directory.hosts()).collect();
+        done.store(true, Ordering::Relaxed);
+        for look in looks {
+            assert_eq!(look.unwrap(), []);
+        }
+    });
 }
