@@ -4,13 +4,16 @@
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use hdv_control::{BindError, RuntimeDirectory, SocketClaim};
+use hdv_control::{BindError, RuntimeDirectory, SOCKET_PATH_LIMIT, SocketClaim};
 use uuid::Uuid;
 
+use crate::error::codes;
 use crate::{Error, Result};
 
 /// Where compute systems are, in the runtime directory.
 const SYSTEMS: &str = "systems";
+/// Longest name of a socket in a system's directory, in bytes: `com255.qemu.sock`, or that of a device after many.
+const NAME_LIMIT: usize = 16;
 /// Longest id, in bytes.
 const ID_LIMIT: usize = 255;
 /// What ids are hashed with to make names of them.
@@ -38,7 +41,8 @@ impl Place {
 /// little room.
 ///
 /// # Errors
-/// The id cannot be one: empty, longer than 255 bytes, or with control characters.
+/// The id cannot be one: empty, longer than 255 bytes, or with control characters. The runtime directory's path is too long
+/// for sockets in it.
 pub(crate) fn place(runtime: &RuntimeDirectory, id: &str) -> Result<Place> {
     let bad = |reason| {
         let id = id.chars().take(ID_LIMIT).collect();
@@ -55,7 +59,19 @@ pub(crate) fn place(runtime: &RuntimeDirectory, id: &str) -> Result<Place> {
     }
     let name = Uuid::new_v5(&NAMESPACE, id.as_bytes()).simple();
     let directory = runtime.subdirectory(SYSTEMS)?;
-    Ok(Place::of_socket(directory.join(format!("{name}.sock"))))
+    let place = Place::of_socket(directory.join(format!("{name}.sock")));
+    let longest = place.directory.as_os_str().len() + 1 + NAME_LIMIT;
+    if longest > SOCKET_PATH_LIMIT {
+        return Err(Error::Refused {
+            message: format!(
+                "the runtime directory {} is too long for the sockets of compute systems, by {} bytes: set XDG_RUNTIME_DIR to a shorter directory of yours with mode 0700",
+                runtime.path().display(),
+                longest - SOCKET_PATH_LIMIT
+            ),
+            code: codes::E_FAIL,
+        });
+    }
+    Ok(place)
 }
 
 /// The living systems' places; what dead workers left is removed. A worker may just be starting, so that it does not
@@ -154,6 +170,23 @@ mod tests {
             assert!(matches!(refused, Err(Error::BadId { .. })), "{id:?}");
         }
         assert!(place(&runtime, &"x".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_is_too_long_for_its_sockets_is_told_before_anything_is_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let runtime = |length: usize| {
+            let name = "x".repeat(length - parent.path().as_os_str().len() - 1);
+            RuntimeDirectory::at(&parent.path().join(name)).unwrap()
+        };
+        // What is behind it: `/systems/`, the name, a slash, a socket's.
+        let longest = SOCKET_PATH_LIMIT - 9 - 32 - 1 - NAME_LIMIT;
+        let (_listener, claimed) = claim(&runtime(longest), "vm").unwrap();
+        let socket = claimed.directory().join("x".repeat(NAME_LIMIT));
+        UnixListener::bind(socket).unwrap();
+        let refused = place(&runtime(longest + 1), "vm").unwrap_err().to_string();
+        assert!(refused.contains("by 1 bytes"), "{refused}");
+        assert!(refused.contains("XDG_RUNTIME_DIR"), "{refused}");
     }
 
     #[test]

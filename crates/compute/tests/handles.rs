@@ -19,11 +19,16 @@ const INNER: &str = "OPENHDV_TEST_HANDLES_INNER";
 
 /// Runs a test in a process of its own; true in that process.
 fn inside(test: &str) -> bool {
+    inside_by(test, |command| command)
+}
+
+/// [`inside`], with the command that starts the process changed.
+fn inside_by(test: &str, change: impl FnOnce(Command) -> Command) -> bool {
     if std::env::var_os(INNER).is_some() {
         return true;
     }
     let parent = tempfile::tempdir().unwrap();
-    let status = inner(test, parent.path()).status().unwrap();
+    let status = change(inner(test, parent.path())).status().unwrap();
     assert!(status.success(), "{test}: {status}");
     // Also of what was killed: the test itself looks again where it does that.
     let systems = parent.path().join("openhdv/systems");
@@ -201,7 +206,7 @@ fn a_killed_workers_handles_hear_of_it_and_its_remains_go() {
     let system = ComputeSystem::create("doomed", &document(true)).unwrap();
     let (tell, told) = mpsc::channel();
     system.set_callback(Some(Arc::new(move |event: &Event| {
-        tell.send(event.clone()).unwrap()
+        tell.send(event.clone()).unwrap();
     })));
     let worker = worker_of(&system);
     let systems = Path::new(&std::env::var_os("XDG_RUNTIME_DIR").unwrap()).join("openhdv/systems");
@@ -329,6 +334,47 @@ fn a_worker_keeps_nothing_of_its_creator() {
         assert_eq!(standard(number), Path::new("/dev/null"), "{number}");
     }
     assert_eq!(system.properties().unwrap().state, State::Created);
+}
+
+#[test]
+fn a_worker_takes_signals_whatever_its_creator_does() {
+    let test = "a_worker_takes_signals_whatever_its_creator_does";
+    // As a daemon may: children inherit both.
+    let as_daemon = |command: Command| {
+        let mut daemon = Command::new("env");
+        daemon
+            .args(["--block-signal", "--ignore-signal=CHLD"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        daemon
+    };
+    if !inside_by(test, as_daemon) {
+        return;
+    }
+    let bits = |process: Pid, name: &str| {
+        let status = format!("/proc/{}/status", process.as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap();
+        let bits = status.lines().find_map(|line| line.strip_prefix(name));
+        u64::from_str_radix(bits.unwrap().trim(), 16).unwrap()
+    };
+    let child_ends = 1 << (Signal::CHILD.as_raw() - 1);
+    let ours = rustix::process::getpid();
+    assert_ne!(bits(ours, "SigBlk:"), 0);
+    assert_ne!(bits(ours, "SigIgn:") & child_ends, 0);
+
+    let system = ComputeSystem::create("alert", &document(true)).unwrap();
+    let worker = worker_of(&system);
+    assert_eq!(bits(worker, "SigBlk:"), 0);
+    assert_eq!(bits(worker, "SigIgn:") & child_ends, 0);
+    kill_process(worker, Signal::TERM).unwrap();
+    let exit = system.wait_for_exit(GENEROUS).unwrap();
+    assert_eq!(exit.exit_type, ExitType::ForcedExit);
+    until("the worker's end", || is_gone(worker));
 }
 
 #[test]

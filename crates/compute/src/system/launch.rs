@@ -52,9 +52,13 @@ fn launch_program(program: &Path, order: &Order, patience: Duration) -> Result<U
         }
         Err(error) if error.kind() == io::ErrorKind::TimedOut => {
             kill(child);
-            Err(Error::TimedOut {
-                what: format!("the start of the worker of compute system {id:?}"),
-                seconds: patience.as_secs(),
+            Err(Error::Refused {
+                message: format!(
+                    "the worker of compute system {id:?} was not ready within {} s, and was killed: its program, {}, hangs or was stopped",
+                    patience.as_secs(),
+                    program.display()
+                ),
+                code: codes::HCS_E_OPERATION_TIMEOUT,
             })
         }
         Err(error) => {
@@ -169,7 +173,8 @@ mod tests {
         let note = directory.path().join("pid");
         let script = format!("echo $$ > {}; exec sleep 1000", note.display());
         let error = launch_script(&script, Duration::from_secs(1));
-        assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+        assert_eq!(error.code(), codes::HCS_E_OPERATION_TIMEOUT, "{error:?}");
+        assert!(error.to_string().contains("was killed"), "{error}");
         // It may have been killed before it wrote.
         let pid: i32 = match std::fs::read_to_string(&note) {
             Ok(pid) if !pid.trim().is_empty() => pid.trim().parse().unwrap(),

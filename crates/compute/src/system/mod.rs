@@ -356,9 +356,9 @@ impl ComputeSystem {
                 code: codes::NOT_FOUND,
             });
         };
-        UnixStream::connect(path).map_err(|source| Error::Io {
-            doing: format!("connecting to serial port {port} at {}", path.display()),
-            source,
+        hdv_control::connect(path).map_err(|error| Error::Io {
+            doing: format!("connecting to serial port {port}"),
+            source: std::io::Error::other(error),
         })
     }
 

@@ -1,7 +1,8 @@
-//! How a worker begins: it leaves its creator's session, keeps none of its descriptors, and takes its order from standard
-//! input. What it does then is in `worker`.
+//! How a worker begins: it leaves its creator's session, keeps none of its descriptors and nothing of how it took signals, and
+//! takes its order from standard input. What it does then is in `worker`.
 //!
-//! The one place of the worker with `unsafe`: descriptors that the creator let slip through are closed by their numbers.
+//! The one place of the worker with `unsafe`: descriptors that the creator let slip through are closed by their numbers, and
+//! signals are the C library's.
 
 use std::io;
 use std::os::fd::{AsFd, RawFd};
@@ -34,6 +35,7 @@ impl Startup {
             source,
         };
         close_inherited();
+        take_signals();
         // No signal for the creator's terminal or group is for the worker, too. It fails only where it is so already.
         let _ = rustix::process::setsid();
         let creator = take_stdin().map_err(|source| {
@@ -81,6 +83,29 @@ fn take_stdin() -> io::Result<UnixStream> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(creator)
+}
+
+/// Takes signals as a process does that nobody prepared. A creator that blocks some, or ignores the ends of its children,
+/// leaves that to its children: they would not end when they are asked to, and could not wait for theirs.
+fn take_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: all zeros is a value of this structure of numbers and a pointer that may be null.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        // SAFETY: the pointer is to that structure; a null pointer stands for nothing to be set.
+        let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+        // SIGPIPE is ignored by the runtime, which also undoes that for children.
+        if asked == 0 && action.sa_sigaction == libc::SIG_IGN && signal != libc::SIGPIPE {
+            // SAFETY: no code of this process runs by it.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+    }
+    // SAFETY: all zeros is a value of this structure of numbers.
+    let mut none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to that structure or null, which stands for nothing to be told.
+    unsafe {
+        libc::sigemptyset(&raw mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
 }
 
 fn close_inherited() {
