@@ -123,3 +123,110 @@ fn scsi(controller: &Scsi) -> ScsiController {
         disks: disks.into_iter().filter_map(disk).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn arguments(document: &Value, devices: &[FirstDevice]) -> Vec<String> {
+        let document = ComputeSystemDocument::parse(&document.to_string()).unwrap();
+        let parts = Parts {
+            accelerator: Accelerator::Tcg,
+            qmp: Path::new("/run/qmp"),
+            consoles: &BTreeMap::from([(1, PathBuf::from("/run/com2"))]),
+            devices,
+            firmware: None,
+            message_timeout: Duration::from_secs(7),
+        };
+        let arguments = machine(&document, &parts).arguments().unwrap();
+        arguments
+            .into_iter()
+            .map(|argument| argument.into_string().unwrap())
+            .collect()
+    }
+
+    fn devices(arguments: &[String], driver: &str) -> Vec<Value> {
+        arguments
+            .iter()
+            .filter_map(|argument| serde_json::from_str::<Value>(argument).ok())
+            .filter(|device| device["driver"] == driver)
+            .collect()
+    }
+
+    fn document(machine: &Value) -> Value {
+        json!({"SchemaVersion": {"Major": 2, "Minor": 7}, "VirtualMachine": machine})
+    }
+
+    #[test]
+    fn processors_wait_and_a_reset_ends_it_only_if_asked_for() {
+        let plain = arguments(&document(&json!({})), &[]);
+        assert!(plain.contains(&"-S".to_owned()) && !plain.contains(&"-no-reboot".to_owned()));
+        let stopping = arguments(&document(&json!({"StopOnReset": true})), &[]);
+        assert!(stopping.contains(&"-no-reboot".to_owned()));
+        // Its input and output are the worker's.
+        assert!(!plain.iter().any(|argument| argument.contains("stdio")));
+        assert_eq!(devices(&plain, "isa-serial")[0]["index"], 1);
+    }
+
+    #[test]
+    fn devices_are_behind_ports_and_others_stay_free() {
+        let asked = json!({"Devices": {"FlexibleIov": {
+            "a": {"EmulatorId": "11111111-2222-3333-4444-555555555555"},
+            "b": {"EmulatorId": "11111111-2222-3333-4444-555555555555"}}}});
+        let first = FirstDevice {
+            id: "device-a".to_owned(),
+            socket: "/run/a.sock".into(),
+            port: "port1".to_owned(),
+        };
+        let arguments = arguments(&document(&asked), std::slice::from_ref(&first));
+        assert_eq!(devices(&arguments, "pcie-root-port").len(), 2 + SPARE_PORTS);
+        let device = &devices(&arguments, "vfio-user-pci")[0];
+        assert_eq!(
+            (&device["id"], &device["bus"]),
+            (&json!("device-a"), &json!("port1"))
+        );
+        assert_eq!(device["x-msg-timeout"], 7000);
+        let added = vfio_user(&first, Duration::from_secs(7)).to_json().unwrap();
+        assert_eq!(*device, added);
+    }
+
+    #[test]
+    fn disks_come_by_number_and_adapters_with_their_address() {
+        let disk = |path: &str| json!({"Type": "VirtualDisk", "Path": path});
+        let asked = json!({"Devices": {
+            "Scsi": {"primary": {"Attachments": {
+                "2": disk("/two.qcow2"), "10": disk("/ten.raw"), "0": {"Type": "Iso", "Path": "/zero"}}}},
+            "NetworkAdapters": {"net": {"MacAddress": "02-00-00-00-00-0A"}}}});
+        let arguments = arguments(&document(&asked), &[]);
+        let units: Vec<_> = devices(&arguments, "scsi-hd")
+            .iter()
+            .map(|disk| {
+                (
+                    disk["lun"].as_u64().unwrap(),
+                    disk["bootindex"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        assert_eq!(units, [(2, 2), (10, 3)]);
+        assert_eq!(devices(&arguments, "scsi-cd")[0]["lun"], 0);
+        assert_eq!(devices(&arguments, "qcow2").len(), 1);
+        assert_eq!(
+            devices(&arguments, "virtio-net-pci")[0]["mac"],
+            "02:00:00:00:00:0a"
+        );
+    }
+
+    #[test]
+    fn a_reserved_vm_gets_its_memory_at_once() {
+        let memory = |backing: &str| {
+            let asked =
+                json!({"ComputeTopology": {"Memory": {"SizeInMB": 64, "Backing": backing}}});
+            arguments(&document(&asked), &[])
+                .iter()
+                .any(|argument| argument.contains("\"prealloc\":true"))
+        };
+        assert!(memory("Physical") && !memory("Virtual"));
+    }
+}

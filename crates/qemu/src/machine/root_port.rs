@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result};
 
-/// The most root ports of a machine. Each takes a bus, of which there are 256, and a function of a slot of the root bus.
+/// The most root ports of a machine. Each takes a bus, of which there are 256, and a function of a slot of the root bus. Up to 32
+/// cost a booting guest nothing that stands out; 64 make a boot in software emulation take a third longer.
 pub const ROOT_PORTS_MAXIMUM: usize = 64;
 
 /// The first slot of the root bus with root ports; other devices are put into those below, the chipset is above.
