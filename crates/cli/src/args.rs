@@ -71,8 +71,9 @@ Examples:
 Examples:
   hdv start build
 
-Its devices are powered on, QEMU starts with them, then the guest runs. The first
-time on a machine, accelerators are tried, which takes up to half a minute.")]
+Its devices are powered on, QEMU starts with them, then the guest runs. The
+first time on a machine, accelerators are tried, which takes up to half a
+minute.")]
     Start(SystemArgs),
     /// Pause a compute system
     #[command(after_help = "\
