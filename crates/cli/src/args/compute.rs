@@ -133,10 +133,10 @@ Examples:
   hdv plug build --device sensor,source=sine --name thermometer
   hdv plug build --class 7f3c8b1e-41a2-4a0e-9d53-5b1c2e90aa01 --name camera
 
-With --device it is one of OpenHDV's own, with its settings (`hdv devices`). With
---class it is one that a device host of this user has announced to the compute
-system, of the same class and the same instance id. Its name is an instance id,
-or any other text, which stands for one.
+With --device it is one of OpenHDV's own, with its settings (`hdv devices`).
+With --class it is one that a device host of this user has announced to the
+compute system, of the same class and the same instance id. Its name is an
+instance id, or any other text, which stands for one.
 
 It is plugged in when this ends without an error: its device was started, and
 the guest finds it. Before the start of the VM it is only configured.
