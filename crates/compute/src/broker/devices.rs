@@ -23,14 +23,26 @@ enum Access {
 }
 
 struct Known {
+    number: u64,
     class_id: Uuid,
+    /// The worker has noted it.
+    announced: bool,
     access: Access,
+}
+
+/// One announcement of a device instance. The instance may go and be announced anew while somebody is still busy with
+/// what was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Announcement {
+    pub(super) instance: Uuid,
+    number: u64,
 }
 
 /// See the module's documentation.
 pub(super) struct Devices {
     limit: usize,
     known: BTreeMap<Uuid, Known>,
+    last: u64,
     closed: bool,
 }
 
@@ -39,37 +51,69 @@ impl Devices {
         Self {
             limit,
             known: BTreeMap::new(),
+            last: 0,
             closed: false,
         }
     }
 
-    /// The host says that it has a device.
+    fn of(&mut self, which: Announcement) -> Option<&mut Known> {
+        let known = self.known.get_mut(&which.instance)?;
+        (known.number == which.number).then_some(known)
+    }
+
+    /// The host says that it has a device; the worker is to be told.
     ///
     /// # Errors
     /// It has said so before, or may not have more.
-    pub(super) fn announce(&mut self, device: &Device) -> Result<(), ControlError> {
+    pub(super) fn announce(&mut self, device: &Device) -> Result<Announcement, ControlError> {
         let limit = self.limit;
         let count = self.known.len();
-        match self.known.entry(device.instance_id) {
+        let instance = device.instance_id;
+        match self.known.entry(instance) {
             Entry::Occupied(_) => Err(refused(
                 codes::ALREADY_EXISTS,
-                format!(
-                    "device instance {} was announced before",
-                    device.instance_id
-                ),
+                format!("device instance {instance} was announced before"),
             )),
             Entry::Vacant(_) if count >= limit => Err(refused(
                 codes::E_ACCESSDENIED,
                 format!("a restricted device host may have {limit} devices, and has as many"),
             )),
             Entry::Vacant(place) => {
+                self.last += 1;
+                let number = self.last;
                 place.insert(Known {
+                    number,
                     class_id: device.class_id,
+                    announced: false,
                     access: Access::None,
                 });
-                Ok(())
+                Ok(Announcement { instance, number })
             }
         }
+    }
+
+    /// The worker has noted it.
+    pub(super) fn announced(&mut self, which: Announcement) {
+        if let Some(known) = self.of(which) {
+            known.announced = true;
+        }
+    }
+
+    /// The host is about to remove a device; the worker is to be told.
+    ///
+    /// # Errors
+    /// There is no such device, or the worker is still being told of it: it might hear the two in the other order, and keep
+    /// a device that is not counted here.
+    pub(super) fn withdraw(&self, instance: Uuid) -> Result<Announcement, ControlError> {
+        let known = self.known.get(&instance).ok_or_else(|| unknown(instance))?;
+        if !known.announced {
+            return Err(refused(
+                codes::HCS_E_INVALID_STATE,
+                format!("device instance {instance} is still being announced"),
+            ));
+        }
+        let number = known.number;
+        Ok(Announcement { instance, number })
     }
 
     /// # Errors
@@ -95,7 +139,7 @@ impl Devices {
     ///
     /// # Errors
     /// There is no such device, or it was before.
-    pub(super) fn begin_power_on(&mut self, instance: Uuid) -> Result<(), ControlError> {
+    pub(super) fn begin_power_on(&mut self, instance: Uuid) -> Result<Announcement, ControlError> {
         let known = self.known.get_mut(&instance);
         let known = known.ok_or_else(|| unknown(instance))?;
         let Access::None = known.access else {
@@ -105,36 +149,55 @@ impl Devices {
             ));
         };
         known.access = Access::Coming;
-        Ok(())
+        let number = known.number;
+        Ok(Announcement { instance, number })
     }
 
     /// It is powered on, and clients are let in.
     ///
     /// # Errors
     /// It has gone meanwhile.
-    pub(super) fn open(&mut self, instance: Uuid, door: &Arc<Door>) -> Result<(), ControlError> {
-        let known = self.known.get_mut(&instance).filter(|_| !self.closed);
-        known.ok_or_else(|| unknown(instance))?.access = Access::Open(Arc::clone(door));
+    pub(super) fn open(
+        &mut self,
+        which: Announcement,
+        door: &Arc<Door>,
+    ) -> Result<(), ControlError> {
+        let closed = self.closed;
+        let known = self.of(which).filter(|_| !closed);
+        known.ok_or_else(|| unknown(which.instance))?.access = Access::Open(Arc::clone(door));
         Ok(())
     }
 
-    /// It is gone. Gives back where clients came, to be closed without the lock.
-    pub(super) fn forget(&mut self, instance: Uuid) -> Option<Arc<Door>> {
-        match self.known.remove(&instance)?.access {
-            Access::Open(door) => Some(door),
-            Access::None | Access::Coming => None,
-        }
+    /// It is gone, if it is still what was announced then. Gives back where clients came, to be closed without the lock.
+    pub(super) fn forget(&mut self, which: Announcement) -> Option<Arc<Door>> {
+        self.of(which)?;
+        self.take(which.instance).ok().flatten()
+    }
+
+    /// The worker removes it. As [`Devices::forget`].
+    ///
+    /// # Errors
+    /// There is no such device.
+    pub(super) fn take(&mut self, instance: Uuid) -> Result<Option<Arc<Door>>, ControlError> {
+        let known = self.known.remove(&instance);
+        Ok(known.ok_or_else(|| unknown(instance))?.access.into_door())
     }
 
     /// Nothing comes any more. As [`Devices::forget`], for all.
     pub(super) fn close(&mut self) -> Vec<Arc<Door>> {
         self.closed = true;
         let known = std::mem::take(&mut self.known);
-        let doors = known.into_values().map(|known| match known.access {
-            Access::Open(door) => Some(door),
-            Access::None | Access::Coming => None,
-        });
+        let doors = known.into_values().map(|known| known.access.into_door());
         doors.flatten().collect()
+    }
+}
+
+impl Access {
+    fn into_door(self) -> Option<Arc<Door>> {
+        match self {
+            Self::Open(door) => Some(door),
+            Self::None | Self::Coming => None,
+        }
     }
 }
 
@@ -154,14 +217,14 @@ mod tests {
         }
     }
 
-    fn code(result: Result<(), ControlError>) -> Option<i32> {
+    fn code<T: std::fmt::Debug>(result: Result<T, ControlError>) -> Option<i32> {
         result.unwrap_err().code
     }
 
     #[test]
     fn what_a_host_says_is_checked() {
         let mut devices = Devices::new(2);
-        devices.announce(&device(1)).unwrap();
+        let one = devices.announce(&device(1)).unwrap();
         assert_eq!(
             code(devices.announce(&device(1))),
             Some(codes::ALREADY_EXISTS)
@@ -180,7 +243,27 @@ mod tests {
             code(devices.begin_power_on(Uuid::from_u128(1))),
             Some(codes::HCS_E_INVALID_STATE)
         );
-        devices.forget(Uuid::from_u128(1));
+        devices.forget(one);
         devices.announce(&device(3)).unwrap();
+    }
+
+    #[test]
+    fn what_is_announced_anew_is_another() {
+        let mut devices = Devices::new(1);
+        let old = devices.announce(&device(1)).unwrap();
+        assert_eq!(
+            code(devices.withdraw(old.instance)),
+            Some(codes::HCS_E_INVALID_STATE)
+        );
+        devices.announced(old);
+        assert_eq!(devices.withdraw(old.instance).unwrap(), old);
+        devices.forget(old);
+        let new = devices.announce(&device(1)).unwrap();
+        devices.forget(old);
+        devices.announced(old);
+        devices.check(new.instance).unwrap();
+        devices.withdraw(new.instance).unwrap_err();
+        assert!(devices.take(new.instance).unwrap().is_none());
+        assert!(devices.take(new.instance).is_err());
     }
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use hdv_control::{ControlError, PeerCredentials, SocketClaim};
+use hdv_control::{ControlError, ControlServer, PeerCredentials, SocketClaim};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -29,7 +29,10 @@ pub(super) struct Door {
     listener: Arc<UnixListener>,
     /// Makes the thread end.
     stop: Arc<OwnedFd>,
-    _claim: SocketClaim,
+    /// Until the door is dropped.
+    claim: Option<SocketClaim>,
+    /// Where the socket is noted, for whoever clears up should this process be killed.
+    notes: Option<Weak<ControlServer>>,
 }
 
 impl Door {
@@ -37,19 +40,33 @@ impl Door {
     ///
     /// # Errors
     /// The socket cannot be had.
-    pub(super) fn new(path: &Path) -> Result<Arc<Self>, ControlError> {
+    pub(super) fn new(
+        path: &Path,
+        notes: Option<&Weak<ControlServer>>,
+    ) -> Result<Arc<Self>, ControlError> {
         let (listener, claim) =
             SocketClaim::bind(path).map_err(|error| refused(codes::E_FAIL, error.to_string()))?;
         let failed = |error: io::Error| refused(codes::E_FAIL, error.to_string());
         listener.set_nonblocking(true).map_err(failed)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| failed(errno.into()))?;
-        Ok(Arc::new(Self {
+        let door = Self {
             path: path.to_owned(),
             listener: Arc::new(listener),
             stop: Arc::new(stop),
-            _claim: claim,
-        }))
+            claim: Some(claim),
+            notes: notes.cloned(),
+        };
+        if let Some(notes) = door.notes()
+            && let Err(error) = notes.note_sockets([path])
+        {
+            tracing::warn!("a socket cannot be noted in the runtime directory: {error}");
+        }
+        Ok(Arc::new(door))
+    }
+
+    fn notes(&self) -> Option<Arc<ControlServer>> {
+        self.notes.as_ref()?.upgrade()
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -79,6 +96,13 @@ impl Drop for Door {
     fn drop(&mut self) {
         // Nobody waits for the thread, which may be waiting for the host.
         let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        // The socket goes before its note.
+        drop(self.claim.take());
+        if let Some(notes) = self.notes()
+            && let Err(error) = notes.forget_sockets([&self.path])
+        {
+            tracing::warn!("a socket's note in the runtime directory stays: {error}");
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl FromHost {
         }
     }
 
-    fn hello(&self, args: Value) -> Result<Value, ControlError> {
+    fn hello(&self, link: &Link, args: Value) -> Result<Value, ControlError> {
         let hello = arguments(args)?;
         let restricted = matches!(
             hello,
@@ -47,30 +47,35 @@ impl FromHost {
             )
             .with_code(codes::E_ACCESSDENIED));
         }
+        // The worker may call it as soon as it has announced something, whether or not this process has come to keep the link.
+        self.shared.host.get_or_init(|| link.clone());
         Ok(self.shared.welcome.get().cloned().unwrap_or_default())
     }
 
     fn announce(&self, args: Value) -> Result<(), ControlError> {
         let device: Device = arguments(args)?;
-        self.shared.devices().announce(&device)?;
+        let which = self.shared.devices().announce(&device)?;
         let announced = self
             .shared
             .call_worker(host::ANNOUNCE, &device, WORKER_LIMIT);
-        if let Err(error) = announced {
-            self.shared.forget(device.instance_id);
-            return Err(error);
+        match announced {
+            Ok(_) => self.shared.devices().announced(which),
+            Err(error) => {
+                self.shared.forget(which);
+                return Err(error);
+            }
         }
         Ok(())
     }
 
     fn withdraw(&self, args: Value) -> Result<(), ControlError> {
         let instance = instance(args)?;
-        self.shared.devices().check(instance.instance_id)?;
+        let which = self.shared.devices().withdraw(instance.instance_id)?;
         let withdrawn = self
             .shared
             .call_worker(host::WITHDRAW, &instance, WITHDRAW_LIMIT);
         // Its host tears it down now, whatever has become of its VM.
-        self.shared.forget(instance.instance_id);
+        self.shared.forget(which);
         withdrawn.map(drop)
     }
 }
@@ -81,8 +86,18 @@ impl LinkHandler for FromHost {
         link: &Link,
         command: &str,
         args: Value,
-        _: Vec<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<Value, ControlError> {
+        if !descriptors.is_empty() {
+            // None belong to anything that it may say, and they are not kept while the worker takes its time: there are
+            // only so many in this process.
+            drop(descriptors);
+            self.end(link, "it sends descriptors");
+            return Err(refused(
+                codes::E_ACCESSDENIED,
+                "a broker takes no descriptors".to_owned(),
+            ));
+        }
         let allowed = self
             .shared
             .rate
@@ -97,7 +112,7 @@ impl LinkHandler for FromHost {
             ));
         }
         match command {
-            HELLO => self.hello(args),
+            HELLO => self.hello(link, args),
             host::ANNOUNCE | host::WITHDRAW if !self.known.load(Ordering::SeqCst) => Err(refused(
                 codes::E_ACCESSDENIED,
                 "a device host says hello first".to_owned(),

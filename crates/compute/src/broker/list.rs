@@ -1,5 +1,6 @@
 //! How other programs of the user find a restricted host's devices: its broker answers for it in the runtime directory.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -40,8 +41,11 @@ fn devices(shared: &Weak<Shared>) -> std::result::Result<Vec<DeviceStatus>, Cont
     };
     let answer = shared.call_host(device::LIST, &(), LIST_LIMIT)?;
     let said: Vec<DeviceStatus> = arguments(answer)?;
+    let mut seen = BTreeSet::new();
     Ok(said
         .into_iter()
+        // However often it says the same, nobody's list grows with it.
+        .filter(|status| seen.insert(status.instance_id))
         .filter_map(|status| known(&shared, status))
         .collect())
 }

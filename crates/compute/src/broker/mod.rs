@@ -22,15 +22,13 @@ use std::time::Duration;
 use hdv_control::{CallError, ControlError, ControlServer, Link, RuntimeDirectory};
 use serde::Serialize;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::document::HostingModel;
 use crate::error::codes;
 use crate::host_commands::value;
 use crate::protocol::{HELLO, Hello};
 use crate::{ComputeSystem, Error, Result, places};
-use devices::Devices;
-use door::Door;
+use devices::{Announcement, Devices};
 use rate::Rate;
 
 /// How long the worker may take to note the host, or a device.
@@ -185,24 +183,10 @@ impl Shared {
         self.links().any(Link::is_closed)
     }
 
-    /// Notes the socket of a device, which is there.
-    fn note(&self, door: &Door) {
-        if let Some(notes) = self.notes.get().and_then(Weak::upgrade)
-            && let Err(error) = notes.note_sockets([door.path()])
-        {
-            tracing::warn!("a socket cannot be noted in the runtime directory: {error}");
-        }
-    }
-
     /// A device is gone, as far as the worker and others see.
-    fn forget(&self, instance: Uuid) {
-        let door = self.devices().forget(instance);
-        if let Some(door) = &door
-            && let Some(notes) = self.notes.get().and_then(Weak::upgrade)
-            && let Err(error) = notes.forget_sockets([door.path()])
-        {
-            tracing::warn!("a socket's note in the runtime directory stays: {error}");
-        }
+    fn forget(&self, which: Announcement) {
+        let door = self.devices().forget(which);
+        drop(door);
     }
 
     /// Ends both connections, and lets nobody in any more.
@@ -243,14 +227,9 @@ impl Shared {
                 message,
                 code,
             }) => {
-                let message: String = message
-                    .chars()
-                    .filter(|character| !character.is_control())
-                    .take(MESSAGE_LIMIT)
-                    .collect();
                 // One that is no error would pass for success.
                 let code = code.filter(|code| *code < 0).unwrap_or(codes::E_FAIL);
-                ControlError::new(kind, message).with_code(code)
+                ControlError::new(kind, printable(&message)).with_code(code)
             }
             CallError::TimedOut { patience, .. } => refused(
                 codes::HCS_E_OPERATION_TIMEOUT,
@@ -297,6 +276,15 @@ impl Shared {
                 ),
             })
     }
+}
+
+/// As much of an untrusted message as is passed on to people's terminals and logs.
+fn printable(message: &str) -> String {
+    message
+        .chars()
+        .filter(|character| !character.is_control())
+        .take(MESSAGE_LIMIT)
+        .collect()
 }
 
 fn refused(code: i32, message: String) -> ControlError {

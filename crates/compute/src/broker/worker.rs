@@ -1,15 +1,16 @@
 //! What the worker asks, passed on to the restricted host, within limits shorter than the worker's own.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hdv_control::{ControlError, ErrorKind, Link, LinkHandler};
 use serde_json::Value;
-use uuid::Uuid;
 
+use super::devices::Announcement;
 use super::door::Door;
-use super::{MESSAGE_LIMIT, Shared};
+use super::{Shared, printable};
 use crate::host_commands::{arguments, instance, value};
 use crate::protocol::{DeviceFailure, Instance, PowerOn, device};
 
@@ -37,42 +38,32 @@ impl FromWorker {
         let socket = socket.ok_or_else(|| {
             ControlError::bad_arguments("a broker must be told where to listen for clients")
         })?;
-        self.shared.devices().begin_power_on(instance_id)?;
-        let powered_on = self.let_in(instance_id, &socket, configuration);
-        if powered_on.is_err() {
-            // As for any host, a device that fails so is torn down.
-            self.shared.forget(instance_id);
-        }
-        powered_on
+        let which = self.shared.devices().begin_power_on(instance_id)?;
+        // If that fails, the worker removes the device. Its host must hear of it: it may be powering it on still.
+        self.let_in(which, &socket, configuration)
     }
 
     fn let_in(
         &self,
-        instance_id: Uuid,
-        socket: &std::path::Path,
+        which: Announcement,
+        socket: &Path,
         configuration: Vec<String>,
     ) -> Result<(), ControlError> {
-        let door = Door::new(socket)?;
-        self.shared.note(&door);
+        let door = Door::new(socket, self.shared.notes.get())?;
         let power_on = PowerOn {
-            instance_id,
+            instance_id: which.instance,
             socket: None,
             configuration,
         };
         self.shared
             .call_host(device::POWER_ON, &power_on, POWER_ON_LIMIT)?;
-        let opened = self.shared.devices().open(instance_id, &door);
-        let opened = opened.and_then(|()| door.open(&self.shared, instance_id));
-        if opened.is_err() {
-            // Its host takes it for powered on.
-            let _ = self.pass_on(device::REMOVE, &Instance { instance_id }, REMOVE_LIMIT);
-        }
-        opened
+        self.shared.devices().open(which, &door)?;
+        door.open(&self.shared, which.instance)
     }
 
     fn remove(&self, instance: Instance) -> Result<(), ControlError> {
-        self.shared.devices().check(instance.instance_id)?;
-        self.shared.forget(instance.instance_id);
+        let door = self.shared.devices().take(instance.instance_id)?;
+        drop(door);
         self.pass_on(device::REMOVE, &instance, REMOVE_LIMIT)
     }
 
@@ -98,7 +89,7 @@ impl FromWorker {
         let failure: Option<DeviceFailure> = arguments(answer)?;
         value(
             &failure.map(|DeviceFailure { message, code }| DeviceFailure {
-                message: message.chars().take(MESSAGE_LIMIT).collect(),
+                message: printable(&message),
                 code: code.filter(|code| *code < 0),
             }),
         )

@@ -3,13 +3,16 @@
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hdv::{DeviceHost, DeviceIds, DeviceState, HostError, HostOptions, pci_function};
 use hdv_compute::protocol::{HELLO, device, host};
 use hdv_compute::{BrokerLimits, RestrictedSystem, codes};
-use hdv_control::{CallError, ControlError, ErrorKind, Link, LinkHandler};
+use hdv_control::{
+    CallError, Client, ControlError, ErrorKind, Link, LinkHandler, RuntimeDirectory,
+};
 use serde_json::{Value, json};
 
 use crate::played::{Liar, PATIENCE, alone, code, id, lock, wait_for};
@@ -88,7 +91,7 @@ fn errors_of_a_host_are_errors_and_short() {
             match command {
                 device::STOP => Err(error.with_code(0)),
                 device::START => Err(error.with_code(-5)),
-                device::FAILURE => Ok(json!({ "message": "no", "code": 17 })),
+                device::FAILURE => Ok(json!({ "message": "no\u{1b}\n", "code": 17 })),
                 _ => Ok(Value::Null),
             }
         });
@@ -131,6 +134,104 @@ fn a_host_that_does_not_answer_is_not_waited_for() {
 }
 
 #[test]
+fn what_is_being_announced_cannot_be_withdrawn() {
+    alone("lies::what_is_being_announced_cannot_be_withdrawn", || {
+        let liar = Liar::start(BrokerLimits { devices: 1 }, obedient);
+        liar.hello().unwrap();
+        let one = json!({ "instance-id": id(1) });
+        let announced = std::thread::scope(|scope| {
+            let silent = liar.worker.say_nothing();
+            let announced = scope.spawn(|| liar.announce(1));
+            wait_for("the announcement", || {
+                liar.worker.count(host::ANNOUNCE) == 1
+            });
+            // The worker might hear of the end before the beginning, and keep more than may be.
+            let early = liar.say(host::WITHDRAW, &one);
+            assert_eq!(code(early), Some(codes::HCS_E_INVALID_STATE));
+            drop(silent);
+            announced.join().unwrap()
+        });
+        announced.unwrap();
+        assert_eq!(liar.worker.count(host::WITHDRAW), 0);
+        liar.say(host::WITHDRAW, &one).unwrap();
+        liar.announce(2).unwrap();
+    });
+}
+
+#[test]
+fn a_device_that_does_not_get_its_socket_is_removed_and_leaves_no_note() {
+    alone(
+        "lies::a_device_that_does_not_get_its_socket_is_removed_and_leaves_no_note",
+        || {
+            let told = Arc::new(Mutex::new(Vec::new()));
+            let heard = Arc::clone(&told);
+            let liar = Liar::start(BrokerLimits::default(), move |command, args| {
+                lock(&heard).push(command.to_owned());
+                match command {
+                    device::POWER_ON if args["instance-id"] == json!(id(2)) => {
+                        Err(ControlError::internal("no"))
+                    }
+                    _ => Ok(Value::Null),
+                }
+            });
+            liar.hello().unwrap();
+            liar.announce(1).unwrap();
+            let nowhere = liar.worker.place(1).join("missing.sock");
+            let args = json!({ "instance-id": id(1), "socket": nowhere, "configuration": [] });
+            assert!(liar.worker.call(device::POWER_ON, &args).is_err());
+            liar.worker.tell(device::REMOVE, 1).unwrap();
+            assert_eq!(*lock(&told), [device::REMOVE]);
+
+            liar.announce(2).unwrap();
+            liar.announce(3).unwrap();
+            assert!(liar.worker.power_on(2).is_err());
+            let place = liar.worker.power_on(3).unwrap();
+            assert!(is_noted(&place));
+            assert!(!is_noted(&liar.worker.place(2)));
+            liar.worker.tell(device::REMOVE, 3).unwrap();
+            assert!(!is_noted(&place));
+        },
+    );
+}
+
+/// Whether a socket would be cleared away if this process were killed.
+fn is_noted(socket: &Path) -> bool {
+    let directory = std::env::var("XDG_RUNTIME_DIR").unwrap();
+    let hosts = std::fs::read_dir(Path::new(&directory).join("openhdv/hosts")).unwrap();
+    hosts
+        .filter_map(|entry| std::fs::read(entry.unwrap().path()).ok())
+        .any(|noted| String::from_utf8_lossy(&noted).contains(socket.to_str().unwrap()))
+}
+
+#[test]
+fn a_host_is_in_lists_once_for_each_device() {
+    alone("lies::a_host_is_in_lists_once_for_each_device", || {
+        let status = |device: u128| {
+            json!({
+                "id": 1, "name": "\u{1b}[2J", "class_id": id(7), "instance_id": id(device),
+                "socket": "/etc/passwd", "vendor_id": 1, "device_id": 2, "class_code": 3,
+                "state": "\u{1b}started", "client": null,
+            })
+        };
+        let liar = Liar::start(BrokerLimits::default(), move |command, _| match command {
+            device::LIST => Ok(json!([vec![status(1); 5000], vec![status(2); 2]].concat())),
+            _ => Ok(Value::Null),
+        });
+        liar.hello().unwrap();
+        liar.announce(1).unwrap();
+        let socket = liar.worker.power_on(1).unwrap();
+        let hosts = RuntimeDirectory::locate().unwrap().hosts().unwrap();
+        let mut control = Client::connect(&hosts[0].path).unwrap();
+        let list = control.call("list", &Value::Null).unwrap();
+        assert_eq!(list.as_array().unwrap().len(), 1);
+        assert_eq!(list[0]["name"], json!(id(1)));
+        assert_eq!(list[0]["class_id"], json!(id(0xc1a5)));
+        assert_eq!(list[0]["socket"], json!(socket));
+        assert_eq!(list[0]["state"], json!("started"));
+    });
+}
+
+#[test]
 fn a_host_that_says_too_much_is_cut_off() {
     alone("lies::a_host_that_says_too_much_is_cut_off", || {
         let liar = Liar::start(BrokerLimits::default(), obedient);
@@ -147,6 +248,16 @@ fn a_host_that_says_too_much_is_cut_off() {
         liar.link.notify("anything", &Value::Null).unwrap();
         wait_for("the worker to hear of it", || liar.worker.is_left());
         assert!(liar.broker.is_over());
+
+        let liar = Liar::start(BrokerLimits::default(), obedient);
+        liar.hello().unwrap();
+        let (pipe, _other) = rustix::pipe::pipe().unwrap();
+        let args = json!({ "class-id": id(7), "instance-id": id(1) });
+        let with = [pipe.as_fd()];
+        let announced = liar.link.call_with(host::ANNOUNCE, &args, &with, PATIENCE);
+        announced.unwrap_err();
+        wait_for("the worker to hear of it", || liar.worker.is_left());
+        assert_eq!(liar.worker.count(host::ANNOUNCE), 0);
     });
 }
 

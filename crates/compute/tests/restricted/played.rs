@@ -70,6 +70,8 @@ struct Ear {
     heard: Mutex<Heard>,
     /// What it answers announcements with.
     refusal: Mutex<Option<ControlError>>,
+    /// Held, it answers no announcement.
+    silence: Mutex<()>,
 }
 
 impl LinkHandler for Ear {
@@ -89,6 +91,10 @@ impl LinkHandler for Ear {
                 runtime_id: Uuid::nil(),
             };
             return Ok(serde_json::to_value(welcome).unwrap());
+        }
+        drop(heard);
+        if command == host::ANNOUNCE {
+            drop(lock(&self.silence));
         }
         match (command, lock(&self.refusal).clone()) {
             (host::ANNOUNCE, Some(error)) => Err(error),
@@ -131,6 +137,11 @@ impl Worker {
 
     pub(crate) fn refuse(&self, error: ControlError) {
         *lock(&self.ear.refusal) = Some(error);
+    }
+
+    /// Until this is dropped, it answers no announcement.
+    pub(crate) fn say_nothing(&self) -> MutexGuard<'_, ()> {
+        lock(&self.ear.silence)
     }
 
     pub(crate) fn calls(&self) -> Vec<(String, Value)> {
