@@ -126,6 +126,7 @@ const FREE_HERE: &[c_long] = &[
     libc::SYS_epoll_wait,
     libc::SYS_dup2,
     libc::SYS_pipe,
+    libc::SYS_pause,
     libc::SYS_time,
 ];
 
@@ -151,6 +152,15 @@ const DEVICE_COMMANDS: [u64; 5] = [
     libc::FIOCLEX,
     libc::FIONCLEX,
     libc::TCGETS,
+];
+
+/// What may be set on a socket: nothing that has the kernel run a program of ours (`SO_ATTACH_FILTER`).
+const SOCKET_OPTIONS: [i32; 5] = [
+    libc::SO_RCVTIMEO,
+    libc::SO_SNDTIMEO,
+    libc::SO_RCVBUF,
+    libc::SO_SNDBUF,
+    libc::SO_PASSCRED,
 ];
 
 /// Besides flags, the bits of a socket's type.
@@ -239,9 +249,13 @@ fn conditional(rules: &mut Rules) -> Result<(), Error> {
         )?,
     ])?;
     rules.insert(libc::SYS_socketpair, vec![pair]);
+    let options = SOCKET_OPTIONS.into_iter().map(|option| {
+        let of_socket = equal(1, number(libc::SOL_SOCKET))?;
+        SeccompRule::new(vec![of_socket, equal(2, number(option))?])
+    });
     rules.insert(
         libc::SYS_setsockopt,
-        vec![narrow(1, number(libc::SOL_SOCKET))?],
+        options.collect::<Result<_, seccompiler::BackendError>>()?,
     );
     // A thread's name.
     let names = [libc::PR_SET_NAME, libc::PR_GET_NAME].map(number);
@@ -263,8 +277,11 @@ fn any_of(argument: u8, values: impl IntoIterator<Item = u64>) -> Result<Vec<Sec
 
 /// This value of an argument of 32 bits; the kernel does not look at the others either.
 fn narrow(argument: u8, value: u64) -> Result<SeccompRule, Error> {
-    let equal = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
-    Ok(SeccompRule::new(vec![equal])?)
+    Ok(SeccompRule::new(vec![equal(argument, value)?])?)
+}
+
+fn equal(argument: u8, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }
 
 /// A comparison of an argument of 64 bits.

@@ -21,7 +21,8 @@ const NEWEST: ABI = ABI::V9;
 /// calling thread and those that it starts afterwards.
 ///
 /// Not possible afterwards: to load code (libraries, machine code made at run time), to open files, also those in /proc, to
-/// resolve names, to start programs.
+/// look at files by name (which glibc before 2.39 does for `fstat` too: `lseek` tells a size), to resolve names, to start
+/// programs.
 ///
 /// # Errors
 /// The kernel has no landlock (Linux 5.13) or no seccomp, or refuses.

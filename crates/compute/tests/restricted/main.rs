@@ -6,4 +6,5 @@ mod lies;
 mod paths;
 mod played;
 mod process;
+mod tries;
 mod vm;

@@ -3,7 +3,7 @@
 //!
 //! | offset | |
 //! | --- | --- |
-//! | 0x00 | write: tries something that a restricted process must not do, by number; read: the error that it got |
+//! | 0x00 | write: tries something, by its number in `tries`; read: the error that it got |
 //! | 0x04 | guest address of a buffer |
 //! | 0x08 | write: copies that many bytes of it behind it, through an aperture if bit 31 is set; read: 0 if that worked |
 //! | 0x0c | write: signals that vector |
@@ -14,7 +14,6 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -29,6 +28,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use crate::played::DEVICES;
+use crate::tries::all;
 
 pub(crate) const OUTCOME: u64 = 0x00;
 pub(crate) const BUFFER: u64 = 0x04;
@@ -40,75 +40,6 @@ pub(crate) const CONFIGURATION: u64 = 0x18;
 pub(crate) const SECTION: u64 = 0x1000;
 /// In a copy's length: through an aperture.
 pub(crate) const APERTURE: u32 = 1 << 31;
-
-type Attempt = fn() -> std::io::Result<()>;
-
-/// What a restricted process must not do.
-pub(crate) const ATTEMPTS: [(&str, Attempt); 12] = [
-    ("open a file", || {
-        std::fs::File::open("/etc/passwd").map(drop)
-    }),
-    ("open itself", || {
-        std::fs::File::open("/proc/self/mem").map(drop)
-    }),
-    ("create a file", || {
-        std::fs::write("/tmp/openhdv-restricted", "").map(drop)
-    }),
-    ("list a directory", || std::fs::read_dir("/").map(drop)),
-    ("look at a file", || {
-        std::fs::metadata("/etc/passwd").map(drop)
-    }),
-    ("connect a socket", || {
-        UnixStream::connect("/run/nobody.sock").map(drop)
-    }),
-    ("connect to the network", || {
-        std::net::TcpStream::connect("127.0.0.1:9").map(drop)
-    }),
-    ("send a datagram", || {
-        std::os::unix::net::UnixDatagram::pair().map(drop)
-    }),
-    ("start a program", || {
-        std::process::Command::new("/bin/true").status().map(drop)
-    }),
-    ("fork", || nothing(libc_fork())),
-    ("signal its creator", signal_creator),
-    ("make code", executable_memory),
-];
-
-fn nothing(result: i32) -> std::io::Result<()> {
-    if result < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-/// A child that ends at once, if there is one.
-fn libc_fork() -> i32 {
-    // SAFETY: the child does nothing but end.
-    unsafe {
-        let child = libc::fork();
-        if child == 0 {
-            libc::_exit(0);
-        }
-        child
-    }
-}
-
-fn signal_creator() -> std::io::Result<()> {
-    let creator = rustix::process::getppid().ok_or(rustix::io::Errno::SRCH)?;
-    Ok(rustix::process::test_kill_process(creator)?)
-}
-
-fn executable_memory() -> std::io::Result<()> {
-    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-    let protection = ProtFlags::READ | ProtFlags::EXEC;
-    // SAFETY: a mapping of its own, which nobody uses.
-    unsafe {
-        let memory = mmap_anonymous(std::ptr::null_mut(), 4096, protection, MapFlags::PRIVATE)?;
-        munmap(memory, 4096)?;
-    }
-    Ok(())
-}
 
 #[derive(Default)]
 pub(crate) struct Device {
@@ -239,7 +170,9 @@ impl PciDevice for Device {
     fn write(&mut self, access: BarAccess, value: u64) {
         match access.offset {
             OUTCOME => {
-                let (_, attempt) = ATTEMPTS[usize::try_from(value).expect("small")];
+                let (_, attempt) = all()
+                    .nth(usize::try_from(value).expect("small"))
+                    .expect("one");
                 let error = attempt().err().map(|error| error.raw_os_error());
                 self.outcome = error.map_or(0, |number| number.unwrap_or(-1).cast_unsigned());
             }
