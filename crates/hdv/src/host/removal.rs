@@ -68,8 +68,7 @@ impl DeviceHost {
             // It catches what devices do; a panic of its own has been printed already.
             let _ = acceptor.join();
         }
-        // Nobody takes them in any more.
-        drop(self.shared.handed.take());
+        self.shared.handed.close();
         let endpoints = self.shared.endpoints().take_all();
         self.shared.retire(&endpoints);
         for instance in instances {
