@@ -2,7 +2,7 @@
 //!
 //! One of the modules with `unsafe`: a number becomes a descriptor.
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 pub const BROKER_FD_VARIABLE: &str = "OPENHDV_BROKER_FD";
 
 /// The socket to the broker, in a process that [`Broker::spawn`](crate::Broker::spawn) has started. Once: the second time it is
-/// somebody's.
+/// somebody's. A descriptor that is something else stays as it is: the variable may have been inherited by another program.
 ///
 /// # Errors
 /// The environment variable `OPENHDV_BROKER_FD` is missing or names no such socket.
@@ -33,21 +33,22 @@ pub fn broker_socket() -> Result<UnixStream> {
         .ok()
         .filter(|number| *number > 2)
         .ok_or_else(|| refused(format!("{BROKER_FD_VARIABLE}={number:?} is no descriptor")))?;
+    // SAFETY: no memory of ours is touched.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(refused(format!("descriptor {number} is not open")));
+    }
+    // SAFETY: it is open, and nothing but these two questions is done with it.
+    let asked = unsafe { BorrowedFd::borrow_raw(number) };
+    let connection = sockopt::socket_domain(asked) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(asked) == Ok(SocketType::STREAM);
+    if !connection {
+        return Err(refused(format!("descriptor {number} is no Unix socket")));
+    }
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Err(refused("the socket to the broker is in use".to_owned()));
     }
-    // SAFETY: it is open, as the next lines make sure before anything else is done with it; whoever set the variable left it to
-    // this function alone, and it is taken once.
-    let socket = unsafe {
-        if libc::fcntl(number, libc::F_GETFD) < 0 {
-            return Err(refused(format!("descriptor {number} is not open")));
-        }
-        OwnedFd::from_raw_fd(number)
-    };
-    let connection = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
-        && sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
-    if !connection || fcntl_setfd(&socket, FdFlags::CLOEXEC).is_err() {
-        return Err(refused(format!("descriptor {number} is no Unix socket")));
-    }
+    // SAFETY: it is open and a socket; whoever set the variable left it to this function alone, and it is taken once.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(|errno| refused(errno.to_string()))?;
     Ok(socket.into())
 }

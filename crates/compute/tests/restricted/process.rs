@@ -13,7 +13,8 @@
 //! | 0x1000 | a page of a section |
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -235,4 +236,25 @@ fn a_process_that_nobody_restricted_has_no_broker() {
     while !host.device_ids().is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_descriptor_that_is_something_else_stays_open() {
+    if let Ok(number) = std::env::var(BROKER_FD_VARIABLE) {
+        for _ in 0..2 {
+            let error = broker_socket().unwrap_err();
+            assert!(error.to_string().contains("no Unix socket"), "{error}");
+            assert!(open().contains(&number));
+        }
+        return;
+    }
+    let (pipe, _other) = rustix::pipe::pipe().unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "process::a_descriptor_that_is_something_else_stays_open",
+            "--exact",
+        ])
+        .env(BROKER_FD_VARIABLE, pipe.as_raw_fd().to_string())
+        .status();
+    assert!(status.unwrap().success());
 }
