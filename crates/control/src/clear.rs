@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, statat, unlinkat};
 use rustix::io::Errno;
 
-use crate::claim::{BindError, Found, look};
+use crate::bind_error::BindError;
+use crate::claim::{Found, look};
 use crate::lock::{CompanionLock, LockError, Owner};
 
 /// How often the removal of a directory is tried again, into which somebody still puts files.

@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bind_error;
 mod claim;
 mod clear;
 mod client;
@@ -37,7 +38,8 @@ mod server;
 mod service;
 pub mod wire;
 
-pub use claim::{BindError, SOCKET_PATH_LIMIT, SocketClaim};
+pub use bind_error::{BindError, SOCKET_PATH_LIMIT};
+pub use claim::SocketClaim;
 pub use clear::remove_if_dead;
 pub use client::{CallError, Client, ConnectError, connect};
 pub use hosts::{HostEntry, hosts};

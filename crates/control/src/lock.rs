@@ -242,7 +242,7 @@ fn read_owner(file: &mut File) -> Result<Owner, LockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claim::SOCKET_PATH_LIMIT;
+    use crate::bind_error::SOCKET_PATH_LIMIT;
 
     #[test]
     fn an_owner_survives_the_file() {

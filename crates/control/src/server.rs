@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 
 use thiserror::Error;
 
-use crate::claim::{BindError, SocketClaim};
+use crate::bind_error::BindError;
+use crate::claim::SocketClaim;
 use crate::hosts::{HOSTS, SOCKET_SUFFIX};
 use crate::numbers::Number;
 use crate::registry::Registry;

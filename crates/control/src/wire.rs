@@ -4,8 +4,8 @@
 //! `{"call": {"id": ..., "command": name, "args": value}}`, `{"answer": {"id": ..., "result": response}}` or
 //! `{"notice": {"notice": name, "args": value}}`.
 //!
-//! Bytes in, messages out: nothing here reads or writes a stream. [`crate::Client`] and
-//! [`crate::ControlServer`] do.
+//! Bytes in, messages out: nothing here reads or writes a stream. [`crate::Client`], [`crate::ControlServer`] and
+//! [`crate::Link`] do.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub const RESPONSE_LIMIT: usize = 32 << 20;
 /// Size of the length field, in bytes.
 pub const LENGTH_SIZE: usize = 4;
 
-/// [`Request`] or [`Response`].
+/// [`Request`], [`Response`] or [`LinkMessage`].
 pub trait Message: Serialize + DeserializeOwned {
     /// Most bytes of one, without its length field.
     const LIMIT: usize;
@@ -120,7 +120,7 @@ pub fn frame_size<M: Message>(bytes: &[u8]) -> Result<Option<usize>, WireError> 
     }
 }
 
-/// The message of a whole frame, [`Request`] or [`Response`].
+/// The message of a whole frame.
 ///
 /// # Errors
 /// The frame is not as long as it says, or its message is not the JSON that was expected.
