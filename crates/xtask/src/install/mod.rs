@@ -53,9 +53,9 @@ pub(crate) enum InstallError {
     },
     #[error("cargo cannot be run: {0}")]
     Cargo(io::Error),
-    #[error("{package} does not build ({status}): what the compiler said is above")]
+    #[error("{packages} cannot be built ({status}): what the compiler said is above")]
     Build {
-        package: &'static str,
+        packages: String,
         status: std::process::ExitStatus,
     },
     #[error("building {package} brought no {what}")]
@@ -125,17 +125,13 @@ pub(crate) fn install(arguments: &Arguments, ui: &Ui) -> Result<Installed, Insta
                 .join(below)
         }
     };
-    ui.doing("building the C library");
-    let library = build(LIBRARY, arguments.debug)?;
-    ui.doing("building the worker");
-    let worker = build(WORKER, arguments.debug)?;
-    ui.doing("building the command");
-    let command = build(COMMAND, arguments.debug)?;
+    ui.doing("building the C library, the worker and the command");
+    let built = build(&[LIBRARY, WORKER, COMMAND], arguments.debug)?;
     let sources = plan::Sources {
-        shared: find(&library, LIBRARY, "shared library", "libcomputecore.so")?,
-        r#static: find(&library, LIBRARY, "static library", "libcomputecore.a")?,
-        command: find(&command, COMMAND, "program", "hdv")?,
-        worker: find(&worker, WORKER, "program", "openhdv-worker")?,
+        shared: find(&built, LIBRARY, "shared library", "libcomputecore.so")?,
+        r#static: find(&built, LIBRARY, "static library", "libcomputecore.a")?,
+        command: find(&built, COMMAND, "program", "hdv")?,
+        worker: find(&built, WORKER, "program", "openhdv-worker")?,
         capi: workspace().join("crates/capi"),
     };
     ui.doing(&format!("installing into {}", root.display()));
@@ -150,15 +146,17 @@ pub(crate) fn install(arguments: &Arguments, ui: &Ui) -> Result<Installed, Insta
     })
 }
 
-/// Builds a package; the files that came of it.
-fn build(package: &'static str, debug: bool) -> Result<Vec<PathBuf>, InstallError> {
+/// Builds packages; the files that came of them. Together: one by one cargo would build what they share once for each, with the
+/// features that it alone asks for.
+fn build(packages: &[&'static str], debug: bool) -> Result<Vec<PathBuf>, InstallError> {
     let mut command = cargo([
         "build",
         "--locked",
         "--message-format=json-render-diagnostics",
-        "--package",
-        package,
     ]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
     if !debug {
         command.arg("--release");
     }
@@ -168,7 +166,7 @@ fn build(package: &'static str, debug: bool) -> Result<Vec<PathBuf>, InstallErro
         .map_err(InstallError::Cargo)?;
     if !output.status.success() {
         return Err(InstallError::Build {
-            package,
+            packages: packages.join(", "),
             status: output.status,
         });
     }

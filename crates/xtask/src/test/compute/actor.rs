@@ -147,7 +147,7 @@ fn creator(id: &str, ends_with_handle: bool) -> Result<(), Failure> {
         ..Form::default()
     }
     .external(instance);
-    let system = ComputeSystem::create(id, &form.document(&facts))?;
+    let system = ComputeSystem::create(id, &form.document(id, &facts))?;
     let host = DeviceHost::new(HostOptions::default())?;
     host.attach(system.system())?;
     announce(&host, instance, &Journal::default())?;

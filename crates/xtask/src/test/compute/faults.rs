@@ -210,10 +210,11 @@ fn restricted(facts: &Facts) -> Result<String, Failure> {
 }
 
 fn documents(facts: &Facts) -> Result<String, Failure> {
+    const ID: &str = "documents";
     let mut said = Vec::new();
-    let good = Form::default().document(facts);
+    let good = Form::default().document(ID, facts);
     let unknown = good.replacen("\"StopOnReset\"", "\"StopOnRest\"", 1);
-    let error = ComputeSystem::create("documents", &unknown)
+    let error = ComputeSystem::create(ID, &unknown)
         .err()
         .ok_or("an unknown property was taken")?;
     if error.code() != codes::HCS_E_INVALID_JSON || !error.to_string().contains("StopOnRest") {
@@ -233,11 +234,11 @@ fn documents(facts: &Facts) -> Result<String, Failure> {
                 memory: 512 << 20,
                 ..Form::default()
             }
-            .document(facts),
+            .document(ID, facts),
             "SizeInMB",
         ),
     ] {
-        let error = match ComputeSystem::create("documents", &document) {
+        let error = match ComputeSystem::create(ID, &document) {
             Err(error) => error,
             Ok(system) => system.start().err().ok_or(format!("{what}: it started"))?,
         };

@@ -79,11 +79,11 @@ pub(super) fn run(checks: &mut Checks<'_>) {
     if plugged {
         checks.check("add while it is paused", || plug_paused(life));
     }
+    checks.check("guest reset", || reset(life));
+    checks.check("remove, and add in the same place", || replug(life));
     checks.check("add from another process, which then dies", || {
         other_process(life)
     });
-    checks.check("guest reset", || reset(life));
-    checks.check("remove, and add in the same place", || replug(life));
     checks.check("power button", || button(life));
     stop_on_reset(checks);
 }

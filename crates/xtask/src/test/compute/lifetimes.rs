@@ -11,6 +11,8 @@ use super::remains;
 use super::vm::Form;
 use crate::test::Failure;
 
+const ID: &str = "lifetime";
+
 /// VMs until everything that is made once has been made.
 const FIRST: u32 = 5;
 /// What memory may grow by, in KiB for each VM: less than anything that is kept of one.
@@ -28,7 +30,7 @@ pub(super) fn run(checks: &mut Checks<'_>) {
             ..Form::default()
         }
         .external(Uuid::from_u128(1));
-        let document = form.document(facts);
+        let document = form.document(ID, facts);
         let mut before = (0, 0);
         for number in 0..FIRST + facts.lifetimes {
             if number == FIRST {
@@ -57,7 +59,7 @@ pub(super) fn run(checks: &mut Checks<'_>) {
 
 /// One VM from create to its worker's end.
 fn once(document: &str) -> Result<(), Failure> {
-    let system = ComputeSystem::create("lifetime", document)?;
+    let system = ComputeSystem::create(ID, document)?;
     let host = DeviceHost::new(HostOptions::default())?;
     host.attach(system.system())?;
     let journal = Journal::default();

@@ -63,8 +63,8 @@ impl Form {
         self
     }
 
-    /// The document.
-    pub(super) fn document(&self, facts: &Facts) -> String {
+    /// The document of a VM of this id.
+    pub(super) fn document(&self, id: &str, facts: &Facts) -> String {
         let devices: serde_json::Map<_, _> = self
             .devices
             .iter()
@@ -80,7 +80,7 @@ impl Form {
                     "Memory": { "SizeInMB": self.memory },
                     "Processor": { "Count": 1 },
                 },
-                "Devices": { "ComPorts": { "0": { "NamedPipe": r"\\.\pipe\com0" } }, "FlexibleIov": devices },
+                "Devices": { "ComPorts": { "0": { "NamedPipe": format!(r"\\.\pipe\{id}-com0") } }, "FlexibleIov": devices },
             },
         });
         if self.kernel {
@@ -176,7 +176,7 @@ pub(super) struct Vm {
 impl Vm {
     /// Creates it.
     pub(super) fn create(id: &str, form: &Form, facts: &Facts) -> Result<Self, Failure> {
-        let system = ComputeSystem::create(id, &form.document(facts))?;
+        let system = ComputeSystem::create(id, &form.document(id, facts))?;
         let console = system.console(0)?;
         let reader = BufReader::new(console.try_clone()?);
         let (sender, lines) = mpsc::channel();
