@@ -120,6 +120,23 @@ fn a_guest_has_its_ports_disks_and_network_a_shell_on_each_console_and_a_power_b
         "COM2 IS THERE",
     );
 
+    // A device with large registers that is plugged in has room for them.
+    let mut qmp = guest.qmp(LIMIT).unwrap();
+    let device =
+        json!({"driver": "pci-testdev", "id": "dev0", "bus": "port1", "membar": 256 << 20});
+    qmp.execute("device_add", device).unwrap();
+    ask(
+        &mut guest,
+        "until [ -e /sys/bus/pci/devices/*:02:00.0/resource2 ]; do usleep 10000; done; \
+         stat -c 'size %s' /sys/bus/pci/devices/*:02:00.0/resource2",
+        "size 268435456",
+    );
+    ask(
+        &mut guest,
+        "dmesg | grep -c '02:00.0: BAR 2.*: assigned' | sed 's/^/assigned BARs: /'",
+        "assigned BARs: 1",
+    );
+
     // The other console: what runs there ends with Ctrl-C, and then the shell is there again.
     com4.set_read_timeout(Some(LIMIT)).unwrap();
     let mut seen = String::new();
@@ -138,7 +155,6 @@ fn a_guest_has_its_ports_disks_and_network_a_shell_on_each_console_and_a_power_b
     com4.write_all(b"echo en''ded\n").unwrap();
     until(&mut com4, "ended");
 
-    let mut qmp = guest.qmp(LIMIT).unwrap();
     qmp.execute("system_powerdown", Value::Null).unwrap();
     assert!(guest.wait(LIMIT).unwrap().success());
     assert_eq!(guest.errors(), Vec::<String>::new());

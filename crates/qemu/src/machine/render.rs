@@ -7,6 +7,7 @@ use serde_json::json;
 use super::arguments::{Arguments, socket_path, with_path};
 use super::root_port::root_port;
 use super::{Device, Machine};
+use crate::accelerator::Accelerator;
 use crate::{Error, Result};
 
 impl Machine {
@@ -52,7 +53,7 @@ impl Machine {
         }
         arguments.option("-machine", machine);
         arguments.option("-accel", self.accelerator.name());
-        arguments.option("-cpu", "max");
+        arguments.option("-cpu", self.processor());
         arguments.option("-smp", processors.to_string());
         arguments.option("-m", format!("{memory}M"));
         let memory = json!({
@@ -64,6 +65,17 @@ impl Machine {
         arguments.push("-no-user-config");
         arguments.option("-display", "none");
         Ok(())
+    }
+
+    fn processor(&self) -> &'static str {
+        // TCG's is an AMD one otherwise, with 40 bits of address space of which the last 12 GiB are reserved (for
+        // HyperTransport). The firmware puts the 64-bit windows of root ports exactly there, and then Linux gives nothing in
+        // them to devices that are plugged in.
+        if self.accelerator == Accelerator::Tcg && !self.root_ports.is_empty() {
+            "max,vendor=GenuineIntel"
+        } else {
+            "max"
+        }
     }
 
     fn boot(&self, arguments: &mut Arguments) {

@@ -14,12 +14,12 @@ const FIRST_SLOT: usize = 0x10;
 const FUNCTIONS: usize = 8;
 
 /// The most 32-bit address space behind a port that is kept free for what may be plugged in, and all of them together: a
-/// q35 machine has about 1 GiB of it.
+/// q35 machine has about 1 GiB of it. Firmware does not align windows to their size, so what surely fits is half of one.
 const WINDOW_32: u64 = 64 << 20;
 const WINDOWS_32: u64 = 768 << 20;
 /// 64-bit prefetchable address space behind a port, likewise. It is behind guest memory, where even small address buses
 /// have room.
-const WINDOW_64: u64 = 256 << 20;
+const WINDOW_64: u64 = 512 << 20;
 
 /// The `-device` of root port `index` of `count`.
 pub(super) fn root_port(id: &str, index: usize, count: usize) -> Result<Value> {
@@ -38,7 +38,7 @@ pub(super) fn root_port(id: &str, index: usize, count: usize) -> Result<Value> {
     }))
 }
 
-/// 32-bit address space of each of `count` ports: a power of two, as windows are aligned.
+/// 32-bit address space of each of `count` ports: a power of two, which firmware rounds to anyway.
 fn window_32(count: usize) -> u64 {
     let share = WINDOWS_32 / u64::try_from(count.max(1)).unwrap_or(u64::MAX);
     let power = 1_u64 << share.max(1).ilog2();

@@ -207,3 +207,12 @@ fn firmware_comes_with_variables_that_only_this_machine_writes() {
     assert_eq!(written.len(), 1);
     assert!(written[0].contains("/variables"));
 }
+
+#[test]
+fn windows_of_ports_are_where_a_guest_uses_them() {
+    let processor = |machine: &Machine| values(&arguments(machine), "-cpu")[0].to_owned();
+    let tcg = Machine::new(Accelerator::Tcg);
+    assert_eq!(processor(&tcg), "max");
+    assert_eq!(processor(&tcg.root_port("p")), "max,vendor=GenuineIntel");
+    assert_eq!(processor(&Machine::new(Accelerator::Kvm).root_port("p")), "max");
+}
