@@ -214,5 +214,8 @@ fn windows_of_ports_are_where_a_guest_uses_them() {
     let tcg = Machine::new(Accelerator::Tcg);
     assert_eq!(processor(&tcg), "max");
     assert_eq!(processor(&tcg.root_port("p")), "max,vendor=GenuineIntel");
-    assert_eq!(processor(&Machine::new(Accelerator::Kvm).root_port("p")), "max");
+    assert_eq!(
+        processor(&Machine::new(Accelerator::Kvm).root_port("p")),
+        "max"
+    );
 }
