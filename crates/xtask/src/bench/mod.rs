@@ -7,6 +7,7 @@
 mod accesses;
 mod apertures;
 mod c_device;
+mod compute;
 mod contest;
 mod copies;
 mod cpus;
@@ -143,6 +144,26 @@ fn print(report: &Report, json: bool) -> Result<(), BenchError> {
 /// What is measured, by name.
 type Measurement = (String, Box<dyn Fn(Effort) -> Result<Section, BenchError>>);
 
+/// The same for what gives several tables, or takes a guest to measure.
+type Several = (
+    String,
+    Box<dyn Fn(Effort) -> Result<Vec<Section>, BenchError>>,
+);
+
+fn of_compute_systems() -> Result<Vec<Several>, BenchError> {
+    let mut list: Vec<Several> = vec![
+        ("compute, starting".to_owned(), Box::new(compute::starting)),
+        ("compute, plugging".to_owned(), Box::new(compute::plugging)),
+    ];
+    for placement in cpus::placements()? {
+        list.push((
+            format!("compute, hosting, {}", placement.name()),
+            Box::new(move |effort| compute::hosting(placement, effort)),
+        ));
+    }
+    Ok(list)
+}
+
 fn measurements() -> Result<Vec<Measurement>, BenchError> {
     let placements = cpus::placements()?;
     let mut list: Vec<Measurement> = Vec::new();
@@ -241,6 +262,13 @@ fn measure(arguments: &Arguments, ui: &Ui) -> Result<Report, BenchError> {
         }
         ui.doing(&name);
         sections.push(measurement(effort)?);
+    }
+    for (name, measurement) in of_compute_systems()? {
+        if !name.contains(&arguments.only) {
+            continue;
+        }
+        ui.doing(&name);
+        sections.extend(measurement(effort)?);
     }
     if sections.is_empty() {
         return Err(BenchError::new(

@@ -198,7 +198,8 @@ fn yes_or_no(reached: Option<bool>) -> String {
 fn show(unit: Unit, value: f64) -> String {
     match unit {
         Unit::Nanoseconds if value < 1e3 => format!("{value:.1} ns"),
-        Unit::Nanoseconds => format!("{:.2} µs", value / 1e3),
+        Unit::Nanoseconds if value < 1e6 => format!("{:.2} µs", value / 1e3),
+        Unit::Nanoseconds => format!("{:.2} ms", value / 1e6),
         Unit::PerSecond => format!("{value:.0} /s"),
         Unit::Bytes if value < 1024.0 * 1024.0 => format!("{:.1} KiB", value / 1024.0),
         Unit::Bytes => format!("{:.2} MiB", value / 1024.0 / 1024.0),
@@ -266,6 +267,7 @@ mod tests {
     fn values_are_shown_in_units_for_people() {
         assert_eq!(show(Unit::Nanoseconds, 12.34), "12.3 ns");
         assert_eq!(show(Unit::Nanoseconds, 12_345.0), "12.35 µs");
+        assert_eq!(show(Unit::Nanoseconds, 12_345_678.0), "12.35 ms");
         assert_eq!(show(Unit::PerSecond, 1234.5), "1234 /s");
         assert_eq!(show(Unit::Bytes, 1536.0), "1.5 KiB");
         assert_eq!(show(Unit::Bytes, 1.5 * 1024.0 * 1024.0), "1.50 MiB");

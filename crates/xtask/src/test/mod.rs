@@ -18,7 +18,9 @@ use clap::ValueEnum;
 
 use crate::interrupt;
 use crate::ui::Ui;
-pub(crate) use compute::{Actor, act};
+pub(crate) use compute::{
+    Actor, Clients, Facts, Form, Journal, MODELS, Vm, act, add, announce, remove,
+};
 
 /// What the user asks for.
 #[derive(Clone, Debug, clap::Args)]
@@ -76,7 +78,7 @@ enum Step {
 }
 
 /// Why a step failed.
-type Failure = Box<dyn std::error::Error>;
+pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// Runs the steps; true if none failed.
 pub(crate) fn run(arguments: &Arguments) -> bool {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use hdv::{DeviceHost, HostOptions, Uuid};
 use hdv_compute::{ComputeSystem, RestrictedSystem, broker_socket, lock_in};
 
-use super::checks;
 use super::facts::Facts;
 use super::journal::{Journal, announce};
 use super::vm::{Form, add};
+use super::{checks, clients, vmm};
 use crate::test::Failure;
 
 /// How long a process may take to end.
@@ -37,6 +37,17 @@ pub(crate) enum Actor {
     Restricted {
         /// The sensor.
         instance: Uuid,
+        /// It is the one that the worker has.
+        #[arg(long)]
+        own: bool,
+    },
+    /// Has a VM whose devices are left to clients of ours.
+    Clients,
+    /// Is the VMM of such a VM.
+    Vmm {
+        /// What the worker gives QEMU.
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
     /// Creates a VM with a sensor of its own and starts it.
     Creator {
@@ -57,7 +68,9 @@ pub(crate) fn run(actor: &Actor) -> bool {
             instance,
             add: plug,
         } => host(system, *instance, *plug),
-        Actor::Restricted { instance } => restricted(*instance),
+        Actor::Restricted { instance, own } => restricted(*instance, *own),
+        Actor::Clients => clients::run(),
+        Actor::Vmm { arguments } => vmm::run(arguments),
         Actor::Creator {
             system,
             ends_with_handle,
@@ -85,8 +98,15 @@ pub(super) fn command(actor: &Actor) -> Result<Command, Failure> {
             command.args(["host", system, &instance.to_string()]);
             command.args(add.then_some("--add"));
         }
-        Actor::Restricted { instance } => {
+        Actor::Restricted { instance, own } => {
             command.args(["restricted", &instance.to_string()]);
+            command.args(own.then_some("--own"));
+        }
+        Actor::Clients => {
+            command.arg("clients");
+        }
+        Actor::Vmm { arguments } => {
+            command.args(["vmm", "--"]).args(arguments);
         }
         Actor::Creator {
             system,
@@ -99,14 +119,14 @@ pub(super) fn command(actor: &Actor) -> Result<Command, Failure> {
     Ok(command)
 }
 
-fn say(what: &str) {
+pub(super) fn say(what: &str) {
     println!("{what}");
     // Who does not listen has ended.
     let _ = std::io::stdout().flush();
 }
 
 /// Until the standard input ends.
-fn stay() {
+pub(super) fn stay() {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
 }
 
@@ -128,12 +148,16 @@ fn host(id: &str, instance: Uuid, plug: bool) -> Result<(), Failure> {
     Ok(host.close()?)
 }
 
-fn restricted(instance: Uuid) -> Result<(), Failure> {
+fn restricted(instance: Uuid, own: bool) -> Result<(), Failure> {
     let socket = broker_socket()?;
     lock_in()?;
     let host = DeviceHost::new(HostOptions::restricted())?;
     host.attach(RestrictedSystem::over(socket)?)?;
-    announce(&host, instance, &Journal::default())?;
+    if own {
+        clients::announce(&host, instance)?;
+    } else {
+        announce(&host, instance, &Journal::default())?;
+    }
     say("announced");
     stay();
     Ok(host.close()?)
@@ -193,6 +217,14 @@ impl Playing {
         }
         let status = self.child.wait()?;
         Err(format!("a process did not get to {wanted:?}: {status}").into())
+    }
+
+    /// The next line that it says.
+    pub(super) fn next_line(&mut self) -> Result<String, Failure> {
+        match self.lines.next() {
+            Some(line) => Ok(line?),
+            None => Err(format!("a process ended early: {}", self.child.wait()?).into()),
+        }
     }
 
     /// Ends its standard input and waits for its end.

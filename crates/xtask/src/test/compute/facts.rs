@@ -7,38 +7,38 @@ use serde::{Deserialize, Serialize};
 use crate::test::Failure;
 
 /// The environment variable that holds it.
-pub(super) const VARIABLE: &str = "OPENHDV_COMPUTE_FACTS";
+pub(crate) const VARIABLE: &str = "OPENHDV_COMPUTE_FACTS";
 
 /// Where things are, and what they are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The guest kernel's image.
-    pub(super) kernel: PathBuf,
+    pub(crate) kernel: PathBuf,
     /// The initramfs with the guest program.
-    pub(super) initramfs: PathBuf,
+    pub(crate) initramfs: PathBuf,
     /// Where the library, the worker and the command are installed.
-    pub(super) prefix: PathBuf,
-    pub(super) kernel_release: String,
-    pub(super) qemu_version: String,
+    pub(crate) prefix: PathBuf,
+    pub(crate) kernel_release: String,
+    pub(crate) qemu_version: String,
     /// The examples, by what a check calls them, or why they were not built.
-    pub(super) programs: Vec<(String, Result<PathBuf, String>)>,
+    pub(crate) programs: Vec<(String, Result<PathBuf, String>)>,
     /// How many VMs are made one after another.
-    pub(super) lifetimes: u32,
+    pub(crate) lifetimes: u32,
 }
 
 impl Facts {
-    pub(super) fn of_environment() -> Result<Self, Failure> {
+    pub(crate) fn of_environment() -> Result<Self, Failure> {
         let text = std::env::var(VARIABLE)?;
         Ok(serde_json::from_str(&text)?)
     }
 
     /// The worker's program.
-    pub(super) fn worker(&self) -> PathBuf {
+    pub(crate) fn worker(&self) -> PathBuf {
         self.prefix.join("libexec/openhdv/openhdv-worker")
     }
 
     /// The command.
-    pub(super) fn hdv(&self) -> PathBuf {
+    pub(crate) fn hdv(&self) -> PathBuf {
         self.prefix.join("bin/hdv")
     }
 }

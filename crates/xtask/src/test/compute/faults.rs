@@ -134,11 +134,15 @@ fn creator(facts: &Facts, ends_with_handle: bool) -> Result<String, Failure> {
         })?;
         return Ok(format!("{} ended by itself, and left nothing", summary.id));
     };
-    wait_for("the loss of its device", || {
+    let lost = wait_for("the loss of its device", || {
         system.properties().is_ok_and(|properties| {
             let device = properties.devices.get(&ONE.to_string());
             device.is_none_or(|device| device.status == DeviceStatus::Lost)
         })
+    });
+    lost.map_err(|failure| match system.properties() {
+        Ok(properties) => format!("{failure}: {:?}", properties.devices),
+        Err(error) => format!("{failure}: {error}"),
     })?;
     let state = system.properties()?.state;
     drop(system);
@@ -193,7 +197,7 @@ fn restricted(facts: &Facts) -> Result<String, Failure> {
     let host = DeviceHost::new(HostOptions::default())?;
     host.attach(vm.system.system())?;
     announce(&host, ONE, &Journal::default())?;
-    let restricted = Restricted::start(TWO, &vm.system)?;
+    let restricted = Restricted::start(TWO, false, &vm.system)?;
     vm.system.start()?;
     vm.until_waiting()?.expect(2, Change::First)?;
     restricted.process.kill()?;

@@ -1,21 +1,19 @@
 //! The same device hosted in each way, in one guest: equal results of every check that the guest can make without an IOMMU.
 
 use hdv::{DeviceHost, HostOptions, Uuid};
-use hdv_compute::document::HostingModel;
 use hdv_compute::{Broker, BrokerLimits, ComputeSystem};
+use hdv_guest::checks::{Check, Settings};
+use hdv_guest::platform::vfio_user::VfioUser;
 use hdv_guest::report::{Change, Outcome};
 
 use super::actor::{self, Actor, Playing};
 use super::checks::Checks;
+use super::clients::{Clients, MODELS};
+use super::facts::Facts;
 use super::journal::{Journal, announce};
-use super::vm::{Form, Told, Vm};
+use super::vm::{Form, Seen, Told, Vm};
 use crate::test::Failure;
 
-const MODELS: [HostingModel; 3] = [
-    HostingModel::Internal,
-    HostingModel::External,
-    HostingModel::ExternalRestricted,
-];
 /// Samples through the ring of each.
 const SAMPLES: u32 = 50_000;
 /// Checks whose result says nothing of how fast it went: it is compared by the letter.
@@ -34,8 +32,13 @@ pub(super) struct Restricted {
 }
 
 impl Restricted {
-    pub(super) fn start(instance: Uuid, system: &ComputeSystem) -> Result<Self, Failure> {
-        let mut command = actor::command(&Actor::Restricted { instance })?;
+    /// With a sensor, which is the worker's `own` or one that notes the calls into it.
+    pub(super) fn start(
+        instance: Uuid,
+        own: bool,
+        system: &ComputeSystem,
+    ) -> Result<Self, Failure> {
+        let mut command = actor::command(&Actor::Restricted { instance, own })?;
         command
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped());
@@ -45,6 +48,17 @@ impl Restricted {
         let broker = Broker::start(socket, pid, system, BrokerLimits::default())?;
         process.expect("announced")?;
         Ok(Self { process, broker })
+    }
+
+    /// Has the process end.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        let ended = self.process.end()?;
+        drop(self.broker);
+        if ended.success() {
+            Ok(())
+        } else {
+            Err(format!("the restricted process: {ended}").into())
+        }
     }
 }
 
@@ -65,20 +79,45 @@ pub(super) fn run(checks: &mut Checks<'_>) {
         let host = DeviceHost::new(HostOptions::default())?;
         host.attach(vm.system.system())?;
         announce(&host, instance(1), &Journal::default())?;
-        let restricted = Restricted::start(instance(2), &vm.system)?;
+        let restricted = Restricted::start(instance(2), false, &vm.system)?;
         vm.system.start()?;
         let told = vm.until_waiting()?;
         told.expect(MODELS.len(), Change::First)?;
         let result = alike(&told)?;
         vm.say("off")?;
         vm.end()?;
-        let ended = restricted.process.end()?;
-        if !ended.success() {
-            return Err(format!("the restricted process: {ended}").into());
-        }
-        drop(restricted.broker);
+        restricted.end()?;
         Ok(result)
     });
+    checks.doing("checking a device hosted in each way from outside a guest");
+    checks.check("the same at our client end", || at_our_end(facts));
+}
+
+/// Every check of a sensor, interrupts and memory behind an address space of its own among them.
+fn at_our_end(facts: &Facts) -> Result<String, Failure> {
+    let clients = Clients::start(&facts.worker())?;
+    let settings = Settings {
+        samples: SAMPLES,
+        ..Settings::default()
+    };
+    let mut selection = Check::ALL.to_vec();
+    selection.retain(|check| *check != Check::TwoSensors);
+    let mut told = Told::default();
+    for socket in clients.sockets() {
+        let device = VfioUser::connect(socket)?;
+        hdv_guest::checks::run(&selection, vec![device], &settings, &mut |outcome| {
+            told.outcomes.push(outcome);
+        });
+        told.seen.push(Seen {
+            address: socket.display().to_string(),
+            change: Change::First,
+            enumerated_us: None,
+            clock_us: 0,
+        });
+    }
+    clients.end()?;
+    told.expect(MODELS.len(), Change::First)?;
+    alike(&told)
 }
 
 /// Compares what was seen of each device.

@@ -11,11 +11,11 @@ use hdv_devices::sensor::{Sensor, SourceName};
 use crate::test::Failure;
 
 /// The class of the sensors of device hosts here. Our own have another.
-pub(super) const CLASS: Uuid = Uuid::from_u128(0x5f3c_6d1e_0000_4000_8000_0000_0000_00c1);
+pub(crate) const CLASS: Uuid = Uuid::from_u128(0x5f3c_6d1e_0000_4000_8000_0000_0000_00c1);
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     Initialize,
     Configure(Vec<String>),
     Start,
@@ -28,7 +28,7 @@ pub(super) enum Call {
 
 /// The calls into a device.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Journal(Arc<Mutex<Vec<Call>>>);
+pub(crate) struct Journal(Arc<Mutex<Vec<Call>>>);
 
 impl Journal {
     fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
@@ -43,19 +43,19 @@ impl Journal {
     }
 
     /// All of them.
-    pub(super) fn all(&self) -> Vec<Call> {
+    pub(crate) fn all(&self) -> Vec<Call> {
         self.calls().clone()
     }
 
     /// Those of its life: neither resets, which are for firmware and guest to decide, nor accesses.
-    pub(super) fn life(&self) -> Vec<Call> {
+    pub(crate) fn life(&self) -> Vec<Call> {
         let mut calls = self.all();
         calls.retain(|call| !matches!(call, Call::Reset | Call::Access));
         calls
     }
 
     /// How often a call came.
-    pub(super) fn count(&self, call: &Call) -> usize {
+    pub(crate) fn count(&self, call: &Call) -> usize {
         self.calls().iter().filter(|one| *one == call).count()
     }
 }
@@ -112,7 +112,7 @@ impl PciDevice for Noting {
 }
 
 /// Makes a sensor of a host and announces it.
-pub(super) fn announce(
+pub(crate) fn announce(
     host: &DeviceHost,
     instance: Uuid,
     journal: &Journal,

@@ -11,11 +11,13 @@
 //! | `checks` | how a check is named, made and reported |
 //! | `journal` | a sensor that notes the calls into it, and its host |
 //! | `vm` | a VM with the guest program in it: its document, its console |
+//! | `clients`, `vmm` | a VM without a guest, whose devices are left to clients of ours |
 //! | `life`, `hosting`, `many`, `programs`, `faults`, `lifetimes` | the checks |
 //! | `remains` | what is left of VMs |
 
 mod actor;
 mod checks;
+mod clients;
 mod facts;
 mod faults;
 mod hosting;
@@ -26,6 +28,7 @@ mod many;
 mod programs;
 mod remains;
 mod vm;
+mod vmm;
 
 use std::process::Command;
 
@@ -33,7 +36,10 @@ use hdv_qemu::bundle::Bundle;
 use hdv_qemu::guest::Scratch;
 
 pub(crate) use actor::{Actor, run as act};
-use facts::Facts;
+pub(crate) use clients::{Clients, MODELS};
+pub(crate) use facts::Facts;
+pub(crate) use journal::{Journal, announce};
+pub(crate) use vm::{Form, Vm, add, remove};
 
 use super::Failure;
 use crate::c::Library;

@@ -18,7 +18,7 @@ use crate::interrupt;
 use crate::test::Failure;
 
 /// How long anything may take. Guests in software emulation share two processors at times.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a wait goes without a look at whether the task is to end.
 const LOOK: Duration = Duration::from_millis(200);
 /// Lines of the console that an error shows.
@@ -28,16 +28,16 @@ const OWN_SENSOR: &str = "sensor";
 
 /// What a document asks for.
 #[derive(Clone, Debug)]
-pub(super) struct Form {
+pub(crate) struct Form {
     /// The guest program's parameters.
-    pub(super) parameters: String,
-    pub(super) devices: Vec<(Uuid, HostingModel)>,
-    pub(super) stop_on_reset: bool,
-    pub(super) ends_with_handle: bool,
+    pub(crate) parameters: String,
+    pub(crate) devices: Vec<(Uuid, HostingModel)>,
+    pub(crate) stop_on_reset: bool,
+    pub(crate) ends_with_handle: bool,
     /// Guest memory in MiB.
-    pub(super) memory: u32,
+    pub(crate) memory: u32,
     /// Without a kernel the firmware finds nothing to boot.
-    pub(super) kernel: bool,
+    pub(crate) kernel: bool,
 }
 
 impl Default for Form {
@@ -54,17 +54,17 @@ impl Default for Form {
 }
 
 impl Form {
-    pub(super) fn external(self, instance: Uuid) -> Self {
+    pub(crate) fn external(self, instance: Uuid) -> Self {
         self.with(instance, HostingModel::External)
     }
 
-    pub(super) fn with(mut self, instance: Uuid, model: HostingModel) -> Self {
+    pub(crate) fn with(mut self, instance: Uuid, model: HostingModel) -> Self {
         self.devices.push((instance, model));
         self
     }
 
     /// The document of a VM of this id.
-    pub(super) fn document(&self, id: &str, facts: &Facts) -> String {
+    pub(crate) fn document(&self, id: &str, facts: &Facts) -> String {
         let devices: serde_json::Map<_, _> = self
             .devices
             .iter()
@@ -97,7 +97,7 @@ impl Form {
 }
 
 /// What a device is given for its configuration.
-pub(super) fn configuration(model: HostingModel) -> Vec<String> {
+pub(crate) fn configuration(model: HostingModel) -> Vec<String> {
     match model {
         HostingModel::Internal => vec!["source=sine".to_owned()],
         _ => vec!["one".to_owned(), "two".to_owned()],
@@ -112,7 +112,12 @@ fn settings(model: HostingModel) -> Value {
             .map_or(CLASS, |kind| kind.class_id),
         _ => CLASS,
     };
-    json!({ "EmulatorId": class, "HostingModel": model, "Configuration": configuration(model) })
+    settings_of(class, model, &configuration(model))
+}
+
+/// The settings of a device.
+pub(crate) fn settings_of(class: Uuid, model: HostingModel, configuration: &[String]) -> Value {
+    json!({ "EmulatorId": class, "HostingModel": model, "Configuration": configuration })
 }
 
 fn resource(instance: Uuid) -> String {
@@ -120,41 +125,36 @@ fn resource(instance: Uuid) -> String {
 }
 
 /// The request that plugs a device in.
-pub(super) fn add(instance: Uuid, model: HostingModel) -> String {
+pub(crate) fn add(instance: Uuid, model: HostingModel) -> String {
     json!({ "ResourcePath": resource(instance), "RequestType": "Add", "Settings": settings(model) })
         .to_string()
 }
 
 /// The request that takes it out.
-pub(super) fn remove(instance: Uuid) -> String {
+pub(crate) fn remove(instance: Uuid) -> String {
     json!({ "ResourcePath": resource(instance), "RequestType": "Remove" }).to_string()
 }
 
 /// A function that the guest has seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    pub(super) address: String,
-    pub(super) change: Change,
-    pub(super) enumerated_us: Option<u64>,
-    pub(super) clock_us: u64,
+pub(crate) struct Seen {
+    pub(crate) address: String,
+    pub(crate) change: Change,
+    pub(crate) enumerated_us: Option<u64>,
+    pub(crate) clock_us: u64,
 }
 
 /// What the guest has told since it was last asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    pub(super) seen: Vec<Seen>,
-    pub(super) outcomes: Vec<Outcome>,
+pub(crate) struct Told {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) outcomes: Vec<Outcome>,
 }
 
 impl Told {
     /// Says what is wrong unless so many came, each in this way, and every check of each was passed.
-    pub(super) fn expect(&self, count: usize, change: Change) -> Result<(), Failure> {
-        if self.seen.len() != count || self.seen.iter().any(|seen| seen.change != change) {
-            let seen = &self.seen;
-            return Err(
-                format!("the guest saw {seen:?}, expected {count} of the kind {change:?}").into(),
-            );
-        }
+    pub(crate) fn expect(&self, count: usize, change: Change) -> Result<(), Failure> {
+        self.expect_seen(count, change)?;
         if let Some(bad) = self.outcomes.iter().find(|outcome| !outcome.ok) {
             return Err(format!("{} {}: {}", bad.name, bad.device, bad.detail).into());
         }
@@ -163,11 +163,22 @@ impl Told {
         }
         Ok(())
     }
+
+    /// Says what is wrong unless so many came, each in this way.
+    pub(crate) fn expect_seen(&self, count: usize, change: Change) -> Result<(), Failure> {
+        if self.seen.len() != count || self.seen.iter().any(|seen| seen.change != change) {
+            let seen = &self.seen;
+            return Err(
+                format!("the guest saw {seen:?}, expected {count} of the kind {change:?}").into(),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// A VM that runs the guest program.
-pub(super) struct Vm {
-    pub(super) system: ComputeSystem,
+pub(crate) struct Vm {
+    pub(crate) system: ComputeSystem,
     console: UnixStream,
     lines: Receiver<String>,
     last: VecDeque<String>,
@@ -175,7 +186,7 @@ pub(super) struct Vm {
 
 impl Vm {
     /// Creates it.
-    pub(super) fn create(id: &str, form: &Form, facts: &Facts) -> Result<Self, Failure> {
+    pub(crate) fn create(id: &str, form: &Form, facts: &Facts) -> Result<Self, Failure> {
         let system = ComputeSystem::create(id, &form.document(id, facts))?;
         let console = system.console(0)?;
         let reader = BufReader::new(console.try_clone()?);
@@ -199,12 +210,12 @@ impl Vm {
     }
 
     /// Tells the guest program what to do.
-    pub(super) fn say(&mut self, command: &str) -> Result<(), Failure> {
+    pub(crate) fn say(&mut self, command: &str) -> Result<(), Failure> {
         Ok(self.console.write_all(format!("{command}\n").as_bytes())?)
     }
 
     /// The guest program's next line that `takes` takes.
-    pub(super) fn line<T>(
+    pub(crate) fn line<T>(
         &mut self,
         what: &str,
         limit: Duration,
@@ -240,7 +251,7 @@ impl Vm {
     }
 
     /// What the guest program tells until it waits for a command.
-    pub(super) fn until_waiting(&mut self) -> Result<Told, Failure> {
+    pub(crate) fn until_waiting(&mut self) -> Result<Told, Failure> {
         let mut told = Told::default();
         self.line("the guest's readiness", PATIENCE, |line| {
             take(&mut told, line).then_some(())
@@ -249,7 +260,7 @@ impl Vm {
     }
 
     /// What it tells until so many functions came or went, and so many checks were made of each.
-    pub(super) fn until_seen(&mut self, count: usize, checks: usize) -> Result<Told, Failure> {
+    pub(crate) fn until_seen(&mut self, count: usize, checks: usize) -> Result<Told, Failure> {
         let mut told = Told::default();
         self.line("what the guest sees", PATIENCE, |line| {
             take(&mut told, line);
@@ -259,7 +270,7 @@ impl Vm {
     }
 
     /// The guest's clock, in microseconds.
-    pub(super) fn clock(&mut self) -> Result<u64, Failure> {
+    pub(crate) fn clock(&mut self) -> Result<u64, Failure> {
         self.say("clock")?;
         self.line("the guest's clock", PATIENCE, |line| match line {
             Line::Clock { clock_us } => Some(clock_us),
@@ -268,7 +279,7 @@ impl Vm {
     }
 
     /// Fails unless it is in this state.
-    pub(super) fn expect_state(&self, state: State) -> Result<(), Failure> {
+    pub(crate) fn expect_state(&self, state: State) -> Result<(), Failure> {
         let now = self.system.properties()?.state;
         if now == state {
             Ok(())
@@ -278,7 +289,7 @@ impl Vm {
     }
 
     /// Waits for its end.
-    pub(super) fn end(&self) -> Result<ExitStatus, Failure> {
+    pub(crate) fn end(&self) -> Result<ExitStatus, Failure> {
         self.system
             .wait_for_exit(PATIENCE)
             .ok_or_else(|| "the VM does not end".into())
