@@ -167,7 +167,7 @@ void WINAPI HcsCloseComputeSystem(_In_opt_ HCS_SYSTEM ComputeSystem);
 /* Starts a compute system: powers on the devices of its document, whose device hosts must be there, then lets
  * processors run. Options is reserved and must be null.
  *
- * Results: HCS_E_INVALID_STATE if it was started before; a device's own, unchanged. */
+ * Results: HCS_E_INVALID_STATE if it was started before; HCS_E_SYSTEM_ALREADY_STOPPED; a device's own, unchanged. */
 HRESULT WINAPI HcsStartComputeSystem(_In_ HCS_SYSTEM ComputeSystem, _In_ HCS_OPERATION Operation,
                                      _In_opt_ PCWSTR Options);
 
@@ -182,12 +182,12 @@ HRESULT WINAPI HcsTerminateComputeSystem(_In_ HCS_SYSTEM ComputeSystem, _In_ HCS
                                          _In_opt_ PCWSTR Options);
 
 /* Stops processors, then devices. Options may be PauseOptions, of which there is SuspensionLevel "Suspend".
- * ERROR_POSSIBLE_DEADLOCK inside a callback of a device of it. Result: HCS_E_INVALID_STATE. */
+ * ERROR_POSSIBLE_DEADLOCK inside a callback of a device of it. Results: HCS_E_INVALID_STATE, HCS_E_SYSTEM_ALREADY_STOPPED. */
 HRESULT WINAPI HcsPauseComputeSystem(_In_ HCS_SYSTEM ComputeSystem, _In_ HCS_OPERATION Operation,
                                      _In_opt_ PCWSTR Options);
 
 /* Starts devices, then processors. Options is reserved and must be null. ERROR_POSSIBLE_DEADLOCK inside a callback of a
- * device of it. Results: HCS_E_INVALID_STATE; a device's own, unchanged. */
+ * device of it. Results: HCS_E_INVALID_STATE; HCS_E_SYSTEM_ALREADY_STOPPED; a device's own, unchanged. */
 HRESULT WINAPI HcsResumeComputeSystem(_In_ HCS_SYSTEM ComputeSystem, _In_ HCS_OPERATION Operation,
                                       _In_opt_ PCWSTR Options);
 
@@ -196,8 +196,9 @@ HRESULT WINAPI HcsResumeComputeSystem(_In_ HCS_SYSTEM ComputeSystem, _In_ HCS_OP
  * paused, Initialize, SetConfiguration, GetDetails and Start were called and the guest is told of the device. A Remove
  * ends when the guest has let go, or after a time; the device is torn down either way. Identity must be null.
  *
- * Results: HCS_E_INVALID_JSON; a device's own, unchanged; ERROR_NOT_FOUND for a device that no device host has, or that
- * is not there; ERROR_ALREADY_EXISTS; HCS_E_OPERATION_TIMEOUT for a Remove whose guest has not let go: the device is gone,
+ * Results: HCS_E_INVALID_JSON; HCS_E_INVALID_STATE while it is being started, paused or resumed, and for a device that is
+ * being added or removed; HCS_E_SYSTEM_ALREADY_STOPPED; a device's own, unchanged; ERROR_NOT_FOUND for a device that no
+ * device host has, or that is not there; ERROR_ALREADY_EXISTS; HCS_E_OPERATION_TIMEOUT for a Remove whose guest has not let go: the device is gone,
  * and its port taken until the guest lets go. */
 HRESULT WINAPI HcsModifyComputeSystem(_In_ HCS_SYSTEM ComputeSystem, _In_ HCS_OPERATION Operation,
                                       _In_ PCWSTR Configuration, _In_opt_ HANDLE Identity);

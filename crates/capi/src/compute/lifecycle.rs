@@ -312,6 +312,9 @@ fn exit(compute: &Compute, timeout: u32) -> Result<ExitStatus, Failure> {
     if let Some(status) = system.wait_for_exit(Duration::ZERO) {
         return Ok(status);
     }
+    if timeout > 0 {
+        compute.check_outside_call("HcsWaitForComputeSystemExit")?;
+    }
     let begun = Instant::now();
     let limit = Duration::from_millis(timeout.into());
     loop {
@@ -328,7 +331,6 @@ fn exit(compute: &Compute, timeout: u32) -> Result<ExitStatus, Failure> {
                 ),
             ));
         }
-        compute.check_outside_call("HcsWaitForComputeSystemExit")?;
         if let Some(status) = system.wait_for_exit(left) {
             return Ok(status);
         }

@@ -305,18 +305,18 @@ impl Operation {
             if let Some(outcome) = state.ended()? {
                 return Ok(outcome);
             }
+            if limit > 0 && state.waits_for_this_thread() {
+                return Err(Failure::new(
+                    codes::POSSIBLE_DEADLOCK,
+                    "waited for inside a callback of a device of that compute system, which the call waits for: wait \
+                     on another thread",
+                ));
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Err(Failure::new(
                     codes::HCS_E_OPERATION_TIMEOUT,
                     format!("the call did not end within {limit} ms; it goes on"),
-                ));
-            }
-            if state.waits_for_this_thread() {
-                return Err(Failure::new(
-                    codes::POSSIBLE_DEADLOCK,
-                    "waited for inside a callback of a device of that compute system, which the call waits for: wait \
-                     on another thread",
                 ));
             }
             state = match left {

@@ -127,13 +127,15 @@ struct Context {
 }
 
 unsafe extern "C-unwind" fn note(operation: HcsOperation, context: *mut c_void) {
-    // SAFETY: the tests keep it until the operation is closed.
+    // SAFETY: the tests keep it until the operation is closed, or they have seen what is sent here.
     let context = unsafe { &*context.cast::<Context>() };
+    // The context may go as soon as that is seen.
+    let seen = context.seen.clone();
     let (result, _) = asked(operation);
     if context.close {
         HcsCloseOperation(operation);
     }
-    context.seen.send((operation.addr(), result)).unwrap();
+    seen.send((operation.addr(), result)).unwrap();
 }
 
 fn with_callback(close: bool) -> (HcsOperation, Box<Context>, Receiver<Seen>) {

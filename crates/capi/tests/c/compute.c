@@ -290,6 +290,11 @@ CHECK(hcs_calls_already_stopped)
     EXPECT_CALL(HcsTerminateComputeSystem(compute_system, operation, NULL), S_OK);
     EXPECT_CALL(HcsTerminateComputeSystem(compute_system, operation, NULL), HCS_E_SYSTEM_ALREADY_STOPPED);
     EXPECT_CALL(HcsShutDownComputeSystem(compute_system, operation, NULL), HCS_E_SYSTEM_ALREADY_STOPPED);
+    EXPECT_CALL(HcsStartComputeSystem(compute_system, operation, NULL), HCS_E_SYSTEM_ALREADY_STOPPED);
+    EXPECT_CALL(HcsPauseComputeSystem(compute_system, operation, NULL), HCS_E_SYSTEM_ALREADY_STOPPED);
+    EXPECT_CALL(HcsResumeComputeSystem(compute_system, operation, NULL), HCS_E_SYSTEM_ALREADY_STOPPED);
+    EXPECT_CALL(HcsModifyComputeSystem(compute_system, operation, wide(request("Add", &some_instance)), NULL),
+                HCS_E_SYSTEM_ALREADY_STOPPED);
     HcsCloseComputeSystem(compute_system);
 }
 
@@ -321,6 +326,35 @@ CHECK(hcs_modify_compute_system_before_the_start)
     EXPECT_CALL(HcsModifyComputeSystem(compute_system, operation, wide(request("Remove", &some_instance)), NULL),
                 WIN32(NOT_FOUND));
     HcsCloseComputeSystem(compute_system);
+}
+
+static HCS_SYSTEM being_started;
+
+static void add_during_the_start(struct device* device)
+{
+    HCS_OPERATION addition = HcsCreateOperation(NULL, NULL);
+    GUID other = next_instance();
+    (void)device;
+    EXPECT_RESULT(HcsModifyComputeSystem(being_started, addition, wide(request("Add", &other)), NULL), S_OK);
+    EXPECT_RESULT(HcsWaitForOperationResult(addition, INFINITE, NULL), HCS_E_INVALID_STATE);
+    HcsCloseOperation(addition);
+}
+
+CHECK(hcs_modify_compute_system_during_the_start)
+{
+    GUID instance = next_instance();
+    struct device device;
+    HDV_HOST host = NULL;
+    being_started = create_with(devices_with(&instance, "External"));
+    device_reset(&device);
+    device.hook_in = CALL_INITIALIZE;
+    device.hook = add_during_the_start;
+    device.results[CALL_GET_DETAILS] = E_FAIL;
+    EXPECT_RESULT(HdvInitializeDeviceHost(being_started, &host), S_OK);
+    EXPECT_RESULT(device_create_as(host, &device, &instance), S_OK);
+    EXPECT_CALL(HcsStartComputeSystem(being_started, operation, NULL), E_FAIL);
+    EXPECT_RESULT(HdvTeardownDeviceHost(host), S_OK);
+    HcsCloseComputeSystem(being_started);
 }
 
 CHECK(hcs_start_compute_system_device_fails)
@@ -440,6 +474,7 @@ int main(int argc, char** argv)
     RUN(hcs_calls_already_stopped);
     RUN(hcs_modify_compute_system_bad_arguments);
     RUN(hcs_modify_compute_system_before_the_start);
+    RUN(hcs_modify_compute_system_during_the_start);
     RUN(hcs_start_compute_system_device_fails);
     RUN(open_hdv_set_configuration_of_a_vm);
     RUN(hcs_get_service_properties_success);
