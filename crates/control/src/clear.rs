@@ -1,5 +1,5 @@
 //! Clearing away what a dead process left of a claim: the socket, the directory beside it, the sockets that it had noted. Who
-//! does it holds the claim's lock meanwhile, so that nobody who starts anew on the path is in the way.
+//! does it holds the claim's lock meanwhile, so that nobody who starts anew on the path is in the way. And who has a claim.
 
 use std::io;
 use std::path::Path;
@@ -21,6 +21,16 @@ const REMOVAL_TRIES: u32 = 100;
 /// alone.
 pub fn remove_if_dead(path: &Path) -> bool {
     matches!(clear(path), Cleared::Dead | Cleared::Unclaimed)
+}
+
+/// The process that has claimed the socket at `path`; `None` if no living one of this user has. Who listens there by a
+/// claim is known from the moment that it can be connected to.
+#[must_use]
+pub fn claimed_by(path: &Path) -> Option<u32> {
+    match CompanionLock::take(path, false) {
+        Err(LockError::Held(owner)) => owner.pid,
+        _ => None,
+    }
 }
 
 /// What became of a claim that was looked at.

@@ -40,7 +40,7 @@ pub mod wire;
 
 pub use bind_error::{BindError, SOCKET_PATH_LIMIT};
 pub use claim::SocketClaim;
-pub use clear::remove_if_dead;
+pub use clear::{claimed_by, remove_if_dead};
 pub use client::{CallError, Client, ConnectError, connect};
 pub use hosts::{HostEntry, hosts};
 pub use link::{Link, LinkHandler, LinkServer};

@@ -190,8 +190,8 @@ pub struct Devices {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ComPort {
-    /// A Unix socket's path; `\\.\pipe\x` is the socket `x` in the runtime directory. When something listens there
-    /// already the VM connects to it, else it listens there.
+    /// A Unix socket's path; `\\.\pipe\x` is the socket `x` in the runtime directory. When a program listens there
+    /// already the VM connects to it, else it listens there; each VM needs one of its own.
     pub named_pipe: String,
 }
 

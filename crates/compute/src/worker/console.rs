@@ -80,7 +80,8 @@ impl Hub {
     /// document names one. Where somebody listens at that already, the hub connects to it, else it listens there itself.
     ///
     /// # Errors
-    /// A socket, a thread or a descriptor cannot be had; what `named_pipe` names is no socket of this user.
+    /// A socket, a thread or a descriptor cannot be had; what `named_pipe` names is no socket of this user, or
+    /// the port of a VM.
     pub(crate) fn start(directory: &Path, number: u8, named_pipe: Option<&Path>) -> Result<Self> {
         let bind = |name: String| {
             let path = directory.join(name);

@@ -20,14 +20,14 @@ pub(super) enum Pipe {
     Listening(UnixListener, SocketClaim),
 }
 
-/// Connects to what listens at `path`, or listens there.
+/// Connects to what listens at `path`, unless that is a VM's, or listens there.
 pub(super) fn open(path: Option<&Path>, number: u8) -> Result<Pipe> {
     let Some(path) = path else {
         return Ok(Pipe::None);
     };
     let refused = |reason: String| Error::Refused {
         message: format!(
-            "the named pipe {} of serial port {number}: {reason}",
+            "the named pipe {} of serial port {number} (VirtualMachine/Devices/ComPorts/{number}/NamedPipe): {reason}",
             path.display()
         ),
         code: codes::E_INVALIDARG,
@@ -38,6 +38,10 @@ pub(super) fn open(path: Option<&Path>, number: u8) -> Result<Pipe> {
             if !trusted {
                 let reason = "another user's process listens there; name another path";
                 return Err(refused(reason.to_owned()));
+            }
+            // Two VMs of one document: their guests would read each other's output as input.
+            if let Some(pid) = hdv_control::claimed_by(path) {
+                return Err(refused(taken(pid)));
             }
             Ok(Pipe::Connected(stream))
         }
@@ -51,6 +55,17 @@ pub(super) fn open(path: Option<&Path>, number: u8) -> Result<Pipe> {
             io::Error::from(errno)
         ))),
     }
+}
+
+/// Who of OpenHDV listens there.
+fn taken(pid: u32) -> String {
+    if pid == std::process::id() {
+        return "another serial port of this VM listens there; each needs a NamedPipe of its own"
+            .to_owned();
+    }
+    format!(
+        "process {pid}, the worker of another VM, listens there; each VM needs a NamedPipe of its own"
+    )
 }
 
 /// Without waiting: a server that accepts nothing has a full backlog, and that is an error.

@@ -363,6 +363,26 @@ fn a_named_pipe_is_listened_on_or_connected_to() {
 }
 
 #[test]
+fn two_ports_are_never_joined() {
+    let directory = tempfile::tempdir_in("/tmp").unwrap();
+    let pipe = directory.path().join("pipe");
+    let port = Port::with_pipe(|_| pipe.clone());
+    let error = Hub::start(directory.path(), 2, Some(&pipe)).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("ComPorts/2/NamedPipe") && text.contains("NamedPipe of its own"),
+        "{text}"
+    );
+    // Who has it goes on undisturbed.
+    let guest = port.guest();
+    let client = connect(&pipe);
+    (&guest).write_all(b"mine").unwrap();
+    expect(&client, b"mine");
+    drop(port);
+    Hub::start(directory.path(), 2, Some(&pipe)).unwrap();
+}
+
+#[test]
 fn what_is_no_socket_is_an_error_that_names_it() {
     let directory = tempfile::tempdir_in("/tmp").unwrap();
     let file = directory.path().join("file");
