@@ -69,7 +69,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The worker's program was not found.
-    #[error("the program openhdv-worker was not found: {}; set OPENHDV_WORKER to it", tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
+    #[error("the program openhdv-worker was not found: {}; `cargo xtask install` brings it, `cargo build -p openhdv-compute` builds it, OPENHDV_WORKER names it", tried.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", "))]
     NoWorker {
         /// Where it was looked for.
         tried: Vec<PathBuf>,

@@ -9,6 +9,8 @@ use crate::{Error, Result};
 
 /// The program's name.
 const NAME: &str = "openhdv-worker";
+/// The directories that cargo puts a package's examples and tests in, below its programs.
+const BELOW_PROGRAMS: [&str; 2] = ["examples", "deps"];
 /// Names it, before all places.
 const VARIABLE: &str = "OPENHDV_WORKER";
 /// Where it is under the prefix that a library or program is installed in.
@@ -16,8 +18,8 @@ const LIBEXEC: &str = "libexec/openhdv";
 /// The directories that libraries and programs are installed in, right under a prefix or further up.
 const INSTALLED_IN: [&str; 5] = ["bin", "sbin", "lib", "lib64", "lib32"];
 
-/// Finds it: where `$OPENHDV_WORKER` says, beside the library that this is in, beside this program, or in
-/// `libexec/openhdv` of the prefix of either.
+/// Finds it: where `$OPENHDV_WORKER` says, beside the library that this is in, beside this program, above either where cargo
+/// puts examples and tests, or in `libexec/openhdv` of the prefix of either.
 ///
 /// # Errors
 /// It is in none of these places.
@@ -39,12 +41,20 @@ fn find_at(named: Option<OsString>, beside: &[Option<PathBuf>]) -> Result<PathBu
 
 fn places<'a>(files: impl Iterator<Item = &'a Path>) -> Vec<PathBuf> {
     let mut places = Vec::new();
+    let is_one_of = |directory: &Path, names: &[&str]| {
+        let name = directory.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| names.contains(&name))
+    };
     for directory in files.filter_map(Path::parent) {
         places.push(directory.join(NAME));
-        let installed = directory.ancestors().find(|ancestor| {
-            let name = ancestor.file_name().and_then(|name| name.to_str());
-            name.is_some_and(|name| INSTALLED_IN.contains(&name))
-        });
+        if let Some(above) = directory.parent()
+            && is_one_of(directory, &BELOW_PROGRAMS)
+        {
+            places.push(above.join(NAME));
+        }
+        let installed = directory
+            .ancestors()
+            .find(|ancestor| is_one_of(ancestor, &INSTALLED_IN));
         if let Some(prefix) = installed.and_then(Path::parent) {
             places.push(prefix.join(LIBEXEC).join(NAME));
         }
@@ -125,6 +135,13 @@ mod tests {
         assert_eq!(
             places("/home/me/target/debug/hdv"),
             [Path::new("/home/me/target/debug/openhdv-worker")]
+        );
+        assert_eq!(
+            places("/home/me/target/debug/examples/vm"),
+            [
+                Path::new("/home/me/target/debug/examples/openhdv-worker"),
+                Path::new("/home/me/target/debug/openhdv-worker"),
+            ]
         );
     }
 
