@@ -4,7 +4,7 @@
 //!
 //! | module | what it has |
 //! | --- | --- |
-//! | [`document`] | the configuration, HCS's JSON, as types; what is wrong in it, with its place |
+//! | [`document`] | the document, HCS's JSON, as types; what is wrong in it, with its place |
 //! | [`protocol`] | what handles, device hosts, brokers and workers say to each other |
 //! | `system` | [`ComputeSystem`], a handle: create, open, start, pause, plug in, wait for the end |
 //! | `attach` | a compute system as an [`hdv::System`]: device hosts register with its worker |

@@ -4,8 +4,9 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Path, Segment};
 
 use super::DocumentError;
-use super::limits::TEXT_LIMIT;
+use super::limits::{MEMORY_MAXIMUM_MIB, MEMORY_MINIMUM_MIB, PROCESSORS_MAXIMUM, TEXT_LIMIT};
 use super::shape::{Shape, StrictValue, compare, join};
+use super::validate::{MEMORY_SIZE, PROCESSORS};
 
 /// What serde says of a type that was expected, and what people call it.
 const EXPECTED: [(&str, &str); 10] = [
@@ -23,6 +24,11 @@ const EXPECTED: [(&str, &str); 10] = [
     ("expected string or map", "a string is expected"),
     ("expected struct ", "an object is expected: "),
 ];
+
+/// How that begins for integers.
+const INTEGER: &str = "expected u";
+/// How it begins what it says of a string that is no GUID; a class id is the only one that there is.
+const BAD_UUID: &str = "UUID parsing failed";
 
 /// Reads a text of a shape.
 ///
@@ -67,9 +73,24 @@ fn mistyped(path: &str, said: &str) -> DocumentError {
         let reason = "it is missing and there is no default for it";
         return DocumentError::new(join(path, &quoted(missing)), reason);
     }
+    if said.starts_with(BAD_UUID) {
+        let reason = "it is no GUID; `hdv devices` lists the class ids of OpenHDV's devices";
+        return DocumentError::new(path, reason);
+    }
+    let numbers = match path {
+        MEMORY_SIZE => Some((MEMORY_MINIMUM_MIB, MEMORY_MAXIMUM_MIB)),
+        PROCESSORS => Some((1, PROCESSORS_MAXIMUM.into())),
+        _ => None,
+    };
+    let numbers =
+        numbers.map(|(low, high)| format!("a whole number from {low} to {high} is expected"));
     let mut reason = said.to_owned();
     for (theirs, ours) in EXPECTED {
         if let Some(at) = reason.find(theirs) {
+            let ours = match &numbers {
+                Some(numbers) if theirs.starts_with(INTEGER) => numbers,
+                _ => ours,
+            };
             reason.replace_range(at..at + theirs.len(), ours);
             break;
         }

@@ -14,7 +14,7 @@ use super::DocumentError;
 pub(super) struct Shape {
     /// Those that are honoured.
     pub(super) known: &'static [(&'static str, Kind)],
-    /// Those that HCS's schema has and this backend does not.
+    /// Those that HCS's schema has and OpenHDV does not.
     pub(super) unsupported: &'static [&'static str],
     /// What to do in place of some of the latter.
     pub(super) remedies: &'static [(&'static str, &'static str)],
@@ -33,7 +33,7 @@ pub(super) enum Kind {
     Word {
         /// Those that are honoured.
         known: &'static [&'static str],
-        /// Those that HCS's schema has and this backend does not.
+        /// Those that HCS's schema has and OpenHDV does not.
         unsupported: &'static [&'static str],
     },
     /// `true` or `false`, neither of which changes anything for the guest: about how a host goes about its work. Taken out.
@@ -101,7 +101,7 @@ fn stranger(name: &str, shape: &Shape) -> String {
             .find_map(|(of, remedy)| (*of == name).then_some(*remedy))
             .unwrap_or("leave it out");
         return format!(
-            "HCS's schema has this property, but this backend does not support it; {remedy}"
+            "HCS's schema has this property, but OpenHDV does not support it; {remedy}"
         );
     }
     let known: Vec<_> = shape.known.iter().map(|(name, _)| *name).collect();
@@ -131,16 +131,28 @@ fn word(
     if known.contains(&word) {
         return Ok(());
     }
+    let all = alternatives(known);
     let reason = if unsupported.contains(&word) {
-        format!("HCS's schema has the value {word:?}, but this backend does not support it")
+        format!(
+            "HCS's schema has the value {word:?}, but OpenHDV does not support it; it can be {all}"
+        )
     } else {
         match slip(word, known.iter().chain(unsupported)) {
-            Some(meant) => format!("there is no value {word:?}; did you mean {meant}?"),
-            None => format!("there is no value {word:?}"),
+            Some(meant) => {
+                format!("there is no value {word:?}; did you mean {meant}? It can be {all}")
+            }
+            None => format!("there is no value {word:?}; it can be {all}"),
         }
     };
-    let reason = format!("{reason}; it can be {}", known.join(" or "));
     Err(DocumentError::new(path, reason))
+}
+
+/// `a, b or c`.
+fn alternatives(words: &[&str]) -> String {
+    match words {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        words => words.concat(),
+    }
 }
 
 fn slip<'a>(name: &str, among: impl Iterator<Item = &'a &'static str>) -> Option<&'static str> {

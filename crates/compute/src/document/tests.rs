@@ -139,7 +139,20 @@ fn what_hcs_has_and_we_have_not_is_said_to_be_so() {
         kind,
         &["HCS's schema has the value", "VirtualDisk or Iso"],
     );
-    refused(&with(kind, json!("iso")), kind, &["did you mean Iso?"]);
+    refused(
+        &with(kind, json!("iso")),
+        kind,
+        &["did you mean Iso? It can be VirtualDisk or Iso"],
+    );
+    let model = "VirtualMachine/Devices/FlexibleIov/x";
+    refused(
+        &with(
+            model,
+            json!({"EmulatorId": Uuid::from_u128(1), "HostingModel": "Interna"}),
+        ),
+        &format!("{model}/HostingModel"),
+        &["did you mean Internal? It can be Internal, External or ExternalRestricted"],
+    );
 }
 
 #[test]
@@ -148,7 +161,7 @@ fn wrong_types_and_missing_properties_have_their_place() {
     refused(
         &with(memory, json!("512")),
         memory,
-        &["string \"512\"", "a whole number"],
+        &["string \"512\"", "a whole number from 16 to 4194304"],
     );
     refused(&with(memory, json!(-1)), memory, &["-1", "a whole number"]);
     refused(&with("Owner", json!(1)), "Owner", &["a string is expected"]);
@@ -166,7 +179,7 @@ fn wrong_types_and_missing_properties_have_their_place() {
     refused(
         &with(device, json!({"EmulatorId": "x"})),
         &format!("{device}/EmulatorId"),
-        &["UUID"],
+        &["no GUID", "hdv devices"],
     );
     refused(
         &with(
@@ -198,7 +211,12 @@ fn wrong_types_and_missing_properties_have_their_place() {
 fn what_makes_no_sense_is_refused() {
     let devices = "VirtualMachine/Devices";
     for (path, value, at, said) in [
-        ("SchemaVersion/Major", json!(1), "", "only 2.x"),
+        (
+            "SchemaVersion/Major",
+            json!(1),
+            "",
+            "only 2.x is known; write {\"Major\": 2, \"Minor\": 7}",
+        ),
         (
             "VirtualMachine/ComputeTopology/Memory/SizeInMB",
             json!(15),

@@ -22,7 +22,7 @@ pub(super) const INITRD: &str = "VirtualMachine/Chipset/LinuxKernelDirect/InitRd
 const COMMAND_LINE: &str = "VirtualMachine/Chipset/LinuxKernelDirect/KernelCmdLine";
 const MEMORY: &str = "VirtualMachine/ComputeTopology/Memory";
 pub(super) const MEMORY_SIZE: &str = "VirtualMachine/ComputeTopology/Memory/SizeInMB";
-const PROCESSORS: &str = "VirtualMachine/ComputeTopology/Processor/Count";
+pub(super) const PROCESSORS: &str = "VirtualMachine/ComputeTopology/Processor/Count";
 pub(super) const COM_PORT: &str = "VirtualMachine/Devices/ComPorts";
 pub(super) const SCSI: &str = "VirtualMachine/Devices/Scsi";
 const NETWORK: &str = "VirtualMachine/Devices/NetworkAdapters";
@@ -41,7 +41,7 @@ pub(super) fn document(document: &ComputeSystemDocument) -> Checked {
         return wrong(
             "SchemaVersion/Major",
             format!(
-                "the version is {}.{} and only {MAJOR_VERSION}.x is known; write {{\"Major\": {MAJOR_VERSION}, \"Minor\": 1}}",
+                "the version is {}.{} and only {MAJOR_VERSION}.x is known; write {{\"Major\": {MAJOR_VERSION}, \"Minor\": 7}}",
                 version.major, version.minor
             ),
         );

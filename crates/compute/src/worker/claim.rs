@@ -32,7 +32,7 @@ pub(super) fn check_announced(
         return Err(refused(
             codes::E_INVALIDARG,
             format!(
-                "device {key:?} is of class {} (EmulatorId) in the configuration, and the device host, process {pid}, has it as one of class {class_id}",
+                "device {key:?} is of class {} (EmulatorId) in the document, and the device host, process {pid}, has it as one of class {class_id}",
                 settings.emulator_id
             ),
         ));
@@ -41,7 +41,7 @@ pub(super) fn check_announced(
         return Err(refused(
             codes::E_INVALIDARG,
             format!(
-                "device {key:?} has the hosting model {} in the configuration, and its device host, process {pid}, is {}",
+                "device {key:?} has the hosting model {} in the document, and its device host, process {pid}, is {}",
                 model_name(settings.hosting_model),
                 model_name(hosting_model)
             ),
