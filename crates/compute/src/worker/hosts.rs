@@ -53,7 +53,7 @@ impl Host {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Calls a command about a device, which errors call `key`. The device's own error comes back unchanged.
+    /// Calls a command about a device, which errors call `key`. The device's own error comes back with its code.
     pub(super) fn call(
         &self,
         key: &str,
@@ -95,14 +95,17 @@ impl Host {
             .call(key, protocol::device::FAILURE, &argument, limit)
             .ok()?;
         let failure: DeviceFailure = serde_json::from_value(answer).ok()?;
-        let error = ControlError::internal(failure.message);
+        let error = ControlError::internal(format!("device {key:?}: {}", failure.message));
         Some(error.with_code(failure.code.unwrap_or(codes::E_FAIL)))
     }
 
     fn failed(&self, key: &str, command: &str, error: CallError) -> ControlError {
         let pid = self.pid;
         match error {
-            CallError::Command(error) => error,
+            CallError::Command(mut error) => {
+                error.message = format!("device {key:?}: {}", error.message);
+                error
+            }
             CallError::TimedOut { patience, .. } => refused(
                 codes::HCS_E_OPERATION_TIMEOUT,
                 format!(

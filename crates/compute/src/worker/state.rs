@@ -120,7 +120,13 @@ impl Life {
             (Request::Plug, Phase::Created | Phase::Paused) => true,
             (Request::ShutDown | Request::Plug, _) => false,
         };
-        if allowed { Ok(()) } else { Err(self.refusal()) }
+        match (request, self.phase) {
+            _ if allowed => Ok(()),
+            (Request::ShutDown, Phase::Paused) => Err(Refusal::Wrong(
+                "is paused; `hdv resume` it first, or `hdv stop --force`",
+            )),
+            _ => Err(self.refusal()),
+        }
     }
 
     /// The end begins; false if it has already.
@@ -144,7 +150,7 @@ impl Life {
 
     fn refusal(&self) -> Refusal {
         Refusal::Wrong(match self.phase {
-            Phase::Created => "has not been started",
+            Phase::Created => "has not been started; `hdv start` it first",
             Phase::Running => "runs already",
             Phase::Paused => "is paused",
             Phase::During(Operation::Start) => "is being started",

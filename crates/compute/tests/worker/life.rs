@@ -176,7 +176,11 @@ fn a_power_on_that_fails_fails_the_start_with_its_code_and_leaves_nothing() {
             bad.fail(call, -77);
             let error = system.start().unwrap_err();
             assert_eq!(error.code(), -77, "{call:?}: {error}");
-            assert!(error.to_string().contains("as the test wants"), "{error}");
+            let text = error.to_string();
+            assert!(
+                text.starts_with("device \"") && text.contains("as the test wants"),
+                "{text}"
+            );
             assert_eq!(state(&system), State::Created);
             assert_eq!(system.properties().unwrap().vmm_process_id, None);
             for record in [&good, &bad] {
