@@ -33,9 +33,10 @@ one how it ended.
 
 It ends with 0 when the guest has powered off, and when it was left; with 1 when
 the VM ended in another way; with 130, 143 or 129 after SIGINT, SIGTERM, SIGHUP.")]
+#[command(group(clap::ArgGroup::new("what").required(true).multiple(true).args(["document", "device"])))]
 pub(crate) struct RunArgs {
     /// Document of the VM
-    #[arg(value_name = "DOC.json", value_hint = ValueHint::FilePath, required_unless_present = "device")]
+    #[arg(value_name = "DOC.json", value_hint = ValueHint::FilePath)]
     pub(crate) document: Option<PathBuf>,
     /// Device of OpenHDV's to plug in, with its settings; can be repeated (see `hdv devices`)
     #[arg(long, value_name = "NAME[,KEY=VALUE]...")]
@@ -150,7 +151,7 @@ pub(crate) struct PlugArgs {
     #[arg(long, value_name = "NAME[,KEY=VALUE]...")]
     pub(crate) device: Option<String>,
     /// Class id of a device of a device host
-    #[arg(long, value_name = "GUID", requires = "name")]
+    #[arg(long, value_name = "GUID", requires = "name", value_parser = class_id)]
     pub(crate) class: Option<hdv::Uuid>,
     /// What it is called in the compute system: an instance id (GUID) or a name
     #[arg(long, visible_alias = "instance", value_name = "NAME|GUID")]
@@ -182,4 +183,9 @@ pub(crate) struct UnplugArgs {
     pub(crate) name: String,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+fn class_id(text: &str) -> Result<hdv::Uuid, &'static str> {
+    hdv::Uuid::try_parse(text)
+        .map_err(|_| "it is no GUID; `hdv devices` lists the class ids of OpenHDV's devices")
 }

@@ -6,7 +6,7 @@ use hdv_compute::ComputeSystem;
 
 use crate::Failure;
 use crate::args::ConsoleArgs;
-use crate::style::{self, Paint, printable};
+use crate::style::{self, Paint};
 
 use super::attach::{Left, attach};
 use super::interrupts::Interrupts;
@@ -14,16 +14,14 @@ use super::interrupts::Interrupts;
 pub(crate) fn run(args: &ConsoleArgs) -> Result<ExitCode, Failure> {
     let system = ComputeSystem::open(&args.id)?;
     if args.output.json {
-        let properties = system.properties()?;
-        let socket = properties.consoles.get(&args.port.to_string());
-        let socket = socket.ok_or_else(|| no_port(&args.id, args.port))?;
+        let socket = system.console_socket(args.port)?;
         let document = serde_json::json!({ "id": args.id, "port": args.port, "socket": socket });
         style::print(&format!("{}\n", serde_json::to_string_pretty(&document)?))?;
         return Ok(ExitCode::SUCCESS);
     }
     let console = system.console(args.port)?;
     let interrupts = Interrupts::catch()?;
-    hint();
+    hint("Ctrl-] leaves the console.");
     let left = attach(&console, &interrupts)?;
     Ok(match left {
         Left::Gone => ExitCode::SUCCESS,
@@ -36,18 +34,10 @@ pub(crate) fn run(args: &ConsoleArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Says how to leave, where somebody might want to.
-pub(super) fn hint() {
+pub(super) fn hint(text: &str) {
     use std::io::IsTerminal;
     if std::io::stdin().is_terminal() {
         let paint = Paint::stderr();
-        eprintln!("{}", paint.paint(style::NAME, "Ctrl-] leaves the console."));
+        eprintln!("{}", paint.paint(style::NAME, text));
     }
-}
-
-/// What a person hears of a port that is not there.
-pub(super) fn no_port(id: &str, port: u8) -> String {
-    format!(
-        "{} has no serial port {port}; its document names them under VirtualMachine/Devices/ComPorts",
-        printable(id)
-    )
 }

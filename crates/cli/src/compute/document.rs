@@ -14,6 +14,7 @@ use crate::Failure;
 
 /// Largest document, in bytes.
 const LIMIT: u64 = 4 << 20;
+
 /// Reads a document.
 pub(super) fn read(path: &Path) -> Result<ComputeSystemDocument, Failure> {
     let shown = path.display();
@@ -41,7 +42,7 @@ pub(super) fn make(id: &str) -> Result<ComputeSystemDocument, Failure> {
     };
     Ok(ComputeSystemDocument {
         owner: "hdv run".to_owned(),
-        schema_version: Version { major: 2, minor: 5 },
+        schema_version: Version { major: 2, minor: 7 },
         should_terminate_on_last_handle_closed: false,
         virtual_machine: VirtualMachine {
             stop_on_reset: false,

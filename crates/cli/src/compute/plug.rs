@@ -1,7 +1,7 @@
 //! `hdv plug` and `hdv unplug`.
 
 use hdv_compute::ComputeSystem;
-use hdv_compute::document::{FlexibleIoDevice, HostingModel, ModifyRequest};
+use hdv_compute::document::{FlexibleIoDevice, HostingModel, ModifyRequest, State};
 
 use crate::Failure;
 use crate::args::{PlugArgs, UnplugArgs};
@@ -33,11 +33,13 @@ pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
         system.modify(&request.to_json())
     })?;
     let paint = Paint::stdout();
-    let text = format!(
-        "{} is plugged into {id}; instance {}",
-        paint.paint(style::NAME, printable(&name)),
-        request.instance_id
-    );
+    let shown = paint.paint(style::NAME, printable(&name));
+    let done = if system.properties()?.state == State::Created {
+        format!("{shown} is configured in {id}; it is plugged in when {id} starts")
+    } else {
+        format!("{shown} is plugged into {id}")
+    };
+    let text = format!("{done}; instance {}", request.instance_id);
     tell(
         args.output,
         &text,

@@ -1,11 +1,13 @@
 //! `hdv run`: a compute system for as long as this command runs, with its console on the terminal.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use hdv_compute::document::ComputeSystemDocument;
 use hdv_compute::{ComputeSystem, ExitStatus, ExitType};
 
 use crate::Failure;
@@ -14,7 +16,7 @@ use crate::progress;
 use crate::style::{self, printable};
 
 use super::attach::{Left, attach};
-use super::console::{hint, no_port};
+use super::console::hint;
 use super::device::OwnDevice;
 use super::interrupts::{Interrupts, Signal};
 use super::{document, naming, stop};
@@ -74,9 +76,19 @@ enum Outcome {
 fn create(args: &RunArgs, devices: &[OwnDevice]) -> Result<ComputeSystem, Failure> {
     let suggested = args
         .document
+/// The document that was given; an id in its place is an easy mistake.
+fn given(path: &Path) -> Result<ComputeSystemDocument, Failure> {
+    document::read(path).map_err(|error| {
+        if path.exists() {
+            return error;
+        }
+        format!("{error}; `hdv start ID` starts a VM that was created").into()
+    })
+}
+
         .as_deref()
         .map_or_else(|| "vm".to_owned(), naming::of_file);
-    let given = args.document.as_deref().map(document::read).transpose()?;
+    let given = args.document.as_deref().map(given).transpose()?;
     let document = |id: &str| {
         let mut document = match &given {
             Some(given) => given.clone(),
@@ -114,11 +126,18 @@ fn live(
         .consoles
         .contains_key(&PORT.to_string())
     {
-        hint();
+        let id = printable(system.id());
+        hint(&if args.keep {
+            format!("{id} runs; Ctrl-] leaves the console.")
+        } else {
+            format!("{id} runs; Ctrl-] leaves the console and ends it.")
+        });
         attach(&system.console(PORT)?, interrupts)?
     } else {
         let id = printable(system.id());
-        eprintln!("{}. Ctrl-C ends it.", no_port(&id, PORT));
+        eprintln!(
+            "{id} runs; it has no serial port {PORT} (VirtualMachine/Devices/ComPorts of its document). Ctrl-C ends it."
+        );
         wait(system, interrupts)?
     };
     Ok(match left {

@@ -78,17 +78,38 @@ fn what_is_not_there_is_named() {
             "{command}: {error}"
         );
     }
-    place.failure(2, &["run"]);
+    let error = place.failure(1, &["run", "vm"]);
+    assert!(
+        error.contains("cannot read vm") && error.contains("hdv start"),
+        "{error}"
+    );
+    let error = place.failure(2, &["run"]);
+    assert!(error.contains("DOC.json|--device"), "{error}");
     place.failure(2, &["plug", "vm"]);
-    place.failure(2, &["plug", "vm", "--class", "not-a-guid", "--name", "x"]);
+    let error = place.failure(2, &["plug", "vm", "--class", "not-a-guid", "--name", "x"]);
+    assert!(error.contains("hdv devices"), "{error}");
 
     write(&place, "vm.json", &document(&json!({})));
     place.stdout(&["create", "vm.json"]);
-    let error = place.failure(1, &["console", "--port", "2", "vm"]);
-    assert!(error.contains('2'), "{error}");
+    for arguments in [
+        &["console", "--port", "2", "vm"][..],
+        &["console", "--json", "--port", "2", "vm"],
+    ] {
+        let error = place.failure(1, arguments);
+        assert!(
+            error.contains("serial port 2; its serial ports: 0"),
+            "{error}"
+        );
+    }
     let error = place.failure(1, &["pause", "vm"]);
-    assert!(error.contains("\"vm\" cannot be paused"), "{error}");
+    assert!(
+        error.contains("\"vm\" cannot be paused") && error.contains("hdv start"),
+        "{error}"
+    );
     let error = place.failure(1, &["unplug", "vm", "sensor"]);
-    assert!(error.contains("\"sensor\""), "{error}");
+    assert!(
+        error.contains("\"sensor\"") && error.contains("hdv inspect"),
+        "{error}"
+    );
     place.stdout(&["stop", "vm"]);
 }

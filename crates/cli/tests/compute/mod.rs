@@ -29,7 +29,7 @@ fn place() -> Place {
 fn document(devices: &Value) -> Value {
     json!({
         "Owner": "a test",
-        "SchemaVersion": { "Major": 2, "Minor": 5 },
+        "SchemaVersion": { "Major": 2, "Minor": 7 },
         "ShouldTerminateOnLastHandleClosed": true,
         "VirtualMachine": {
             "ComputeTopology": { "Memory": { "SizeInMB": 64 } },
@@ -93,7 +93,12 @@ fn one_is_created_listed_shown_and_stopped() {
         assert!(text.contains(part), "{part}: {text}");
     }
 
-    // A second one of the same file gets another id, one that was asked for does not.
+    // A second one of the same file gets another id, one that was asked for does not; but not the first one's pipe.
+    let error = place.failure(1, &["create", "build.json"]);
+    assert!(error.contains("ComPorts/0/NamedPipe"), "{error}");
+    let mut other = document(&json!({}));
+    other["VirtualMachine"]["Devices"]["ComPorts"]["0"]["NamedPipe"] = r"\\.\pipe\other".into();
+    write(&place, "build.json", &other);
     let second = place.json(&["create", "--json", "build.json"]);
     assert_eq!(second["id"], "build-2");
     let error = place.failure(1, &["create", "--id", "build", "build.json"]);
@@ -102,6 +107,7 @@ fn one_is_created_listed_shown_and_stopped() {
     let stopped = place.json(&["stop", "--json", "build"]);
     assert_eq!(stopped["state"], "Stopped");
     // So that a script can go on at once.
+    write(&place, "build.json", &document(&json!({})));
     place.stdout(&["create", "--id", "build", "build.json"]);
     for id in ["build", "build-2"] {
         let text = place.stdout(&["stop", "--force", id]);
@@ -118,7 +124,7 @@ fn devices_come_and_go_before_the_start() {
     let device = |name: &str| place.json(&["inspect", "--json", "vm"])["Devices"][name].clone();
     let text = place.stdout(&["plug", "vm", "--device", "sensor,source=sine"]);
     assert!(
-        text.starts_with("sensor is plugged into vm; instance "),
+        text.starts_with("sensor is configured in vm; it is plugged in when vm starts; instance "),
         "{text}"
     );
     let second = place.json(&["plug", "--json", "vm", "--device", "sensor"]);

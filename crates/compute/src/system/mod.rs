@@ -43,7 +43,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A handle to a compute system. Clones are the same handle, which is closed when the last one is dropped.
 ///
-/// Calls wait until the worker is done, as long as it takes; the worker bounds everything that it waits for itself.
+/// Calls wait until the worker is done, ten minutes at most; the worker bounds everything that it waits for itself.
 #[derive(Clone)]
 pub struct ComputeSystem {
     shared: Arc<Shared>,
@@ -170,7 +170,7 @@ impl ComputeSystem {
     /// Opens a compute system of this user by its id.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no compute system of that id, or its worker does not answer.
     pub fn open(id: &str) -> Result<Self> {
         let runtime = RuntimeDirectory::locate()?;
         let place = places::place(&runtime, id)?;
@@ -340,25 +340,34 @@ impl ComputeSystem {
     /// # Errors
     /// There is no such port.
     pub fn console(&self, port: u8) -> Result<UnixStream> {
-        let consoles = self.properties()?.consoles;
-        let Some(path) = consoles.get(&port.to_string()) else {
-            let known: Vec<&str> = consoles.keys().map(String::as_str).collect();
-            let known = if known.is_empty() {
-                "it has none: add one under VirtualMachine/Devices/ComPorts".to_owned()
-            } else {
-                format!("it has {}", known.join(", "))
-            };
-            return Err(Error::Refused {
-                message: format!(
-                    "compute system {:?} has no serial port {port}; {known}",
-                    self.id()
-                ),
-                code: codes::NOT_FOUND,
-            });
-        };
-        hdv_control::connect(path).map_err(|error| Error::Io {
+        let path = self.console_socket(port)?;
+        hdv_control::connect(&path).map_err(|error| Error::Io {
             doing: format!("connecting to serial port {port}"),
             source: std::io::Error::other(error),
+        })
+    }
+
+    /// The socket of a serial port, on which any number of clients read and write it.
+    ///
+    /// # Errors
+    /// There is no such port.
+    pub fn console_socket(&self, port: u8) -> Result<PathBuf> {
+        let mut consoles = self.properties()?.consoles;
+        if let Some(path) = consoles.remove(&port.to_string()) {
+            return Ok(path);
+        }
+        let known: Vec<&str> = consoles.keys().map(String::as_str).collect();
+        let known = if known.is_empty() {
+            "it has none: add one under VirtualMachine/Devices/ComPorts".to_owned()
+        } else {
+            format!("its serial ports: {}", known.join(", "))
+        };
+        Err(Error::Refused {
+            message: format!(
+                "compute system {:?} has no serial port {port}; {known}",
+                self.id()
+            ),
+            code: codes::NOT_FOUND,
         })
     }
 

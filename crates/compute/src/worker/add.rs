@@ -80,7 +80,7 @@ impl Worker {
         refused(
             codes::ALREADY_EXISTS,
             format!(
-                "compute system {:?} has a device {key:?} already: it {}",
+                "compute system {:?} has a device {key:?} already: it {}{remedy}",
                 self.id,
                 describe(status)
             ),
@@ -106,6 +106,13 @@ impl Worker {
         }
         drop(inner);
         self.notify();
+        let remedy = match status {
+            DeviceStatus::Waiting | DeviceStatus::Adding | DeviceStatus::Attached => {
+                "; choose another name (`hdv plug --name`)"
+            }
+            // Its name is free before long.
+            DeviceStatus::Removing | DeviceStatus::Stub | DeviceStatus::Lost => "",
+        };
     }
 
     /// Removes what an addition that failed has left.

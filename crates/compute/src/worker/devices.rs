@@ -149,9 +149,9 @@ impl Devices {
 /// Words for where a device is in its life: the end of a sentence that begins with "it".
 pub(super) fn describe(status: DeviceStatus) -> &'static str {
     match status {
-        DeviceStatus::Waiting => "is configured already",
+        DeviceStatus::Waiting => "is configured",
         DeviceStatus::Adding => "is being added",
-        DeviceStatus::Attached => "is plugged in already",
+        DeviceStatus::Attached => "is plugged in",
         DeviceStatus::Removing => "is being removed",
         DeviceStatus::Stub => "is removed, and the guest has not let go of its port",
         DeviceStatus::Lost => "lost its device host, and the guest has not let go of its port",

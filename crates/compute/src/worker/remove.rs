@@ -61,7 +61,7 @@ impl Worker {
                 return Err(refused(
                     codes::NOT_FOUND,
                     format!(
-                        "compute system {:?} has no device {key:?} (instance {instance})",
+                        "compute system {0:?} has no device {key:?} (instance {instance}); `hdv inspect {0}` lists its devices",
                         self.id
                     ),
                 ));
