@@ -200,7 +200,8 @@ pub fn choose_for(cache: &Cache, qemu: &Qemu, kernel: Option<&Path>) -> Choice {
     };
     let Some(vmlinuz) = image(cache, kernel) else {
         return tcg(
-            "there is no Linux kernel to try it with; `cargo xtask demo` fetches one".to_owned(),
+            "there is no Linux kernel to try it with; `cargo xtask lab` (or `demo`) fetches one"
+                .to_owned(),
         );
     };
     let chosen = Subject::of_image(&vmlinuz)

@@ -32,7 +32,7 @@ enum Task {
     Demo(demo::Arguments),
     /// Measure what accesses, copies, interrupts and devices cost.
     Bench(bench::Arguments),
-    /// Build the C library and the command and put them under a prefix.
+    /// Build the C library, the command and the worker of VMs, and put them under a prefix.
     Install(install::Arguments),
     /// Make the guest lab: the kernel, initramfs and disk that ${OPENHDV_LAB} stands for in documents.
     ///
