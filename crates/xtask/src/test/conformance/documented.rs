@@ -71,7 +71,11 @@ pub(super) const DOCUMENTED: [(&str, &[&str]); 37] = [
     ),
     (
         "HcsStartComputeSystem",
-        &["HCS_E_INVALID_STATE", "callback"],
+        &[
+            "HCS_E_INVALID_STATE",
+            "HCS_E_SYSTEM_ALREADY_STOPPED",
+            "callback",
+        ],
     ),
     (
         "HcsShutDownComputeSystem",
@@ -83,16 +87,26 @@ pub(super) const DOCUMENTED: [(&str, &[&str]); 37] = [
     ),
     (
         "HcsPauseComputeSystem",
-        &["HCS_E_INVALID_STATE", "ERROR_POSSIBLE_DEADLOCK"],
+        &[
+            "HCS_E_INVALID_STATE",
+            "HCS_E_SYSTEM_ALREADY_STOPPED",
+            "ERROR_POSSIBLE_DEADLOCK",
+        ],
     ),
     (
         "HcsResumeComputeSystem",
-        &["HCS_E_INVALID_STATE", "ERROR_POSSIBLE_DEADLOCK"],
+        &[
+            "HCS_E_INVALID_STATE",
+            "HCS_E_SYSTEM_ALREADY_STOPPED",
+            "ERROR_POSSIBLE_DEADLOCK",
+        ],
     ),
     (
         "HcsModifyComputeSystem",
         &[
             "HCS_E_INVALID_JSON",
+            "HCS_E_INVALID_STATE",
+            "HCS_E_SYSTEM_ALREADY_STOPPED",
             "ERROR_NOT_FOUND",
             "ERROR_ALREADY_EXISTS",
             "callback",
