@@ -1,11 +1,12 @@
 //! Makes a virtual machine with a device of this program, looks at it through the guest's console, plugs a second device in
 //! while it runs, takes the first one out, pauses, resumes and ends it.
 //!
-//! `vm [LAB]`: LAB is the guest lab's folder, `$OPENHDV_LAB`, or `~/.cache/openhdv/lab` (`cargo xtask lab` makes it).
+//! `vm [LAB]`: LAB is the guest lab's folder, `$OPENHDV_LAB`, or the one in the user's cache (`cargo xtask lab` makes it).
 
 use std::error::Error;
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use hdv::{
@@ -65,11 +66,37 @@ impl PciDevice for Told {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let named = std::env::args_os().nth(1);
-    let named = named.or_else(|| std::env::var_os("OPENHDV_LAB"));
-    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let lab = named.map_or_else(|| home.join(".cache/openhdv/lab"), PathBuf::from);
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The guest lab's folder.
+fn lab() -> Result<PathBuf, Box<dyn Error>> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from);
+    let named = std::env::args_os().nth(1).map(PathBuf::from);
+    let lab = named
+        .or_else(|| variable("OPENHDV_LAB"))
+        .unwrap_or_else(|| {
+            let cache = variable("XDG_CACHE_HOME").filter(|cache| cache.is_absolute());
+            let cache =
+                cache.unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".cache"));
+            cache.join("openhdv/lab")
+        });
+    if lab.join("vmlinuz").is_file() {
+        return Ok(lab);
+    }
+    let lab = lab.display();
+    Err(format!("there is no guest lab in {lab}: `cargo xtask lab` makes it").into())
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let lab = lab()?;
     let id = format!("vm-example-{}", std::process::id());
     let settings = json!({ "EmulatorId": CLASS, "HostingModel": "External" });
     let document = json!({
