@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +18,7 @@ use super::facts::Facts;
 use super::succeed;
 use crate::c::{Library, Variant};
 use crate::cargo::{cargo, target_directory, workspace};
+use crate::interrupt;
 use crate::test::Failure;
 use crate::ui::Ui;
 
@@ -79,25 +82,61 @@ pub(super) fn run(checks: &mut Checks<'_>) {
         0 => Err(format!("there are none in {}", directory.display()).into()),
         count => Ok(format!("{count} in {DOCUMENTS}")),
     });
-    for document in documents {
-        let name = document
-            .file_name()
-            .unwrap_or_default()
-            .display()
-            .to_string();
-        checks.doing(&format!("hdv run {name}"));
-        checks.check(&format!("hdv run {name}"), || {
-            let mut command = Command::new(facts.hdv());
-            command.arg("run").arg(&document);
-            let mut terminal = Terminal::start(command)?;
-            terminal.expect(PROMPT)?;
-            terminal.say(b"poweroff -f\n")?;
-            terminal.end()
-        });
+    checks.doing("hdv run with each of them");
+    for (document, result) in in_turns(&documents, |document| in_terminal(facts, document)) {
+        let name = document.file_name().unwrap_or_default().display();
+        checks.check(&format!("hdv run {name}"), || Ok(result?));
     }
     checks.check("hdv create, start, plug, console, unplug, stop", || {
         by_command(facts)
     });
+}
+
+/// Runs a document in a terminal up to the guest's shell, and has the guest power off there.
+fn in_terminal(facts: &Facts, document: &Path) -> Result<String, Failure> {
+    let mut command = Command::new(facts.hdv());
+    command.arg("run").arg(document);
+    let mut terminal = Terminal::start(command)?;
+    terminal.expect(PROMPT)?;
+    terminal.say(b"poweroff -f\n")?;
+    terminal.end()
+}
+
+/// Does something with each of them, with as many at once as there are processors; what came of it, in their order.
+fn in_turns(
+    of: &[PathBuf],
+    with: impl Fn(&Path) -> Result<String, Failure> + Sync,
+) -> Vec<(&Path, Result<String, String>)> {
+    let at_once = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let mut done: Vec<_> = std::thread::scope(|scope| {
+        let runners: Vec<_> = (0..at_once)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut done = Vec::new();
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(one) = of.get(number).filter(|_| !interrupt::requested()) else {
+                            return done;
+                        };
+                        let result = with(one).map_err(|failure| failure.to_string());
+                        done.push((number, one.as_path(), result));
+                    }
+                })
+            })
+            .collect();
+        // One that panicked has said so; what it did not do is missing, and told below.
+        let done = runners.into_iter().filter_map(|runner| runner.join().ok());
+        done.flatten().collect()
+    });
+    for (number, one) in of.iter().enumerate() {
+        if !done.iter().any(|(known, ..)| *known == number) {
+            done.push((number, one.as_path(), Err("it was not done".to_owned())));
+        }
+    }
+    done.sort_by_key(|(number, ..)| *number);
+    let done = done.into_iter();
+    done.map(|(_, one, result)| (one, result)).collect()
 }
 
 /// `hdv ARGUMENTS`; what it printed.
