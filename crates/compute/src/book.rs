@@ -2,6 +2,9 @@
 //!
 //! Its code is compiled, and its documents read, by the tests.
 
+// The first definition of a link counts: here that of the page, in the file that of the other file, for who reads it
+// elsewhere.
+#[doc = "[porting]: ../../../hdv/book/bringing_a_device_host_from_windows/index.html\n"]
 #[doc = include_str!("../../../docs/book/compute.md")]
 pub mod compute_systems {}
 

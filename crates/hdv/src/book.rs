@@ -8,5 +8,8 @@ pub mod writing_a_device_in_rust {}
 #[doc = include_str!("../../../docs/book/c.md")]
 pub mod writing_a_device_in_c {}
 
+// The first definition of a link counts: here that of the page, in the file that of the other file, for who reads it
+// elsewhere.
+#[doc = "[compute]: ../../../hdv_compute/book/compute_systems/index.html\n"]
 #[doc = include_str!("../../../docs/book/porting.md")]
 pub mod bringing_a_device_host_from_windows {}
