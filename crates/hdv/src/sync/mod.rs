@@ -4,8 +4,7 @@
 //! The tests named `loom` check every order in which threads can meet:
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
-//!     cargo test -p openhdv --release --lib loom
+//! cargo xtask test loom
 //! ```
 
 pub(crate) mod atomic;
