@@ -17,6 +17,8 @@ const VARIABLES: &str = "usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// The name of a machine's variables in its directory.
 const OWN_VARIABLES: &str = "uefi-variables";
+/// Their name while they are copied.
+const HALF_COPIED: &str = "uefi-variables.new";
 
 /// Firmware for a machine, with variables of its own in `directory`: fresh ones, unless there are some.
 ///
@@ -27,13 +29,16 @@ const OWN_VARIABLES: &str = "uefi-variables";
 pub fn prepare(cache: &Cache, directory: &Path) -> Result<Firmware> {
     let (code, fresh) = files(cache)?;
     let variables = directory.join(OWN_VARIABLES);
-    let mut from = fs::File::open(&fresh).map_err(at("opening", &fresh))?;
-    match fs::File::create_new(&variables) {
-        Ok(mut to) => {
-            io::copy(&mut from, &mut to).map_err(at("writing", &variables))?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(at("creating", &variables)(error)),
+    if !variables
+        .try_exists()
+        .map_err(at("looking for", &variables))?
+    {
+        // All of them or none: half of them would be taken for the machine's own ever after.
+        let half = directory.join(HALF_COPIED);
+        let mut from = fs::File::open(&fresh).map_err(at("opening", &fresh))?;
+        let mut to = fs::File::create(&half).map_err(at("creating", &half))?;
+        io::copy(&mut from, &mut to).map_err(at("writing", &half))?;
+        fs::rename(&half, &variables).map_err(at("creating", &variables))?;
     }
     Ok(Firmware { code, variables })
 }
@@ -68,6 +73,8 @@ mod tests {
             versions: Default::default(),
         };
         cache.adopt(&Bundle::OVMF, &staging, &manifest).unwrap();
+        // Of a copy that failed.
+        fs::write(directory.path().join(HALF_COPIED), "fresh and more").unwrap();
         let firmware = prepare(&cache, directory.path()).unwrap();
         assert_eq!(fs::read(&firmware.code).unwrap(), b"code");
         assert_eq!(fs::read(&firmware.variables).unwrap(), b"fresh");

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -34,6 +34,9 @@ struct Closing {
 
 struct Shared {
     writer: Mutex<Writer>,
+    /// Somebody writes, who may have to wait for QEMU. Taken before the writer, which is free then.
+    is_writing: Mutex<bool>,
+    written: Condvar,
     waiting: Mutex<Waiting>,
     ended: Condvar,
 }
@@ -65,6 +68,8 @@ impl Monitor {
                 stream,
                 last_id: qmp.last_id,
             }),
+            is_writing: Mutex::new(false),
+            written: Condvar::new(),
             waiting: Mutex::new(Waiting {
                 answers: HashMap::new(),
                 is_ended: false,
@@ -97,6 +102,8 @@ impl Monitor {
         let shared = &self.closing.shared;
         let (sender, receiver) = mpsc::sync_channel(1);
         let id = {
+            let turn = shared.turn(deadline);
+            let _turn = turn.ok_or_else(|| timed_out(&what(), limit))?;
             let mut writer = shared.writer();
             writer.last_id += 1;
             let id = writer.last_id;
@@ -110,7 +117,7 @@ impl Monitor {
             let text = format!("{}\n", request(command, arguments, id));
             let written = writer
                 .stream
-                .set_write_timeout(Some(limit.max(super::RETRY)))
+                .set_write_timeout(Some(deadline::left(deadline).max(super::RETRY)))
                 .and_then(|()| writer.stream.write_all(text.as_bytes()));
             if let Err(error) = written {
                 shared.waiting().answers.remove(&id);
@@ -145,7 +152,34 @@ impl Monitor {
     }
 }
 
+/// The turn to write; it ends with this.
+struct Turn<'a>(&'a Shared);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *self.0.is_writing() = false;
+        self.0.written.notify_one();
+    }
+}
+
 impl Shared {
+    fn is_writing(&self) -> MutexGuard<'_, bool> {
+        self.is_writing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn to write; `None` if it does not come in time.
+    fn turn(&self, deadline: Instant) -> Option<Turn<'_>> {
+        let left = deadline::left(deadline);
+        let waited = self
+            .written
+            .wait_timeout_while(self.is_writing(), left, |is_writing| *is_writing);
+        let mut is_writing = waited.unwrap_or_else(PoisonError::into_inner).0;
+        // Not made, and dropped, for who has it not.
+        (!std::mem::replace(&mut *is_writing, true)).then(|| Turn(self))
+    }
+
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -286,6 +320,19 @@ mod tests {
             .execute("silent", Value::Null, Duration::from_millis(20))
             .unwrap_err();
         assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+        assert_eq!(monitor.execute("next", Value::Null, LIMIT).unwrap(), 7);
+    }
+
+    #[test]
+    fn the_limit_holds_while_another_writes() {
+        let stream = peer(|request| format!("{}\n", json!({"return": 7, "id": request["id"]})));
+        let monitor = Monitor::start(Qmp::over(stream, LIMIT).unwrap(), |_| {}).unwrap();
+        let turn = monitor.closing.shared.turn(deadline::after(LIMIT)).unwrap();
+        let error = monitor
+            .execute("waits", Value::Null, Duration::from_millis(20))
+            .unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+        drop(turn);
         assert_eq!(monitor.execute("next", Value::Null, LIMIT).unwrap(), 7);
     }
 
