@@ -5,8 +5,10 @@
 //! `hw/vfio-user/pci.c`: "Assertion `subregion->container == mr' failed"). It frees one when it is taken out, which a guest
 //! can do by itself. So a device is [held](hold): it is taken out of its slot and of the guest like any other, and never freed.
 //!
-//! A held device brings no `DEVICE_DELETED` when it is gone ([`is_plugged`] tells), and keeps its connection until QEMU ends.
+//! A held device brings no `DEVICE_DELETED` when it is gone ([`plugged`] tells), and keeps its connection until QEMU ends.
 //! QEMU goes on to tell it of guest memory there, so something must answer.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
@@ -47,17 +49,17 @@ pub fn hold<E>(
     Ok(())
 }
 
-/// Whether a device is still in the machine.
+/// The ids of the devices that are still in the machine.
 ///
 /// # Errors
 /// Those of `execute`.
-pub fn is_plugged<E>(
-    id: &str,
+pub fn plugged<E>(
     mut execute: impl FnMut(&str, Value) -> Result<Value, E>,
-) -> Result<bool, E> {
+) -> Result<BTreeSet<String>, E> {
     let children = execute("qom-list", json!({"path": DEVICES}))?;
     let children = children.as_array().map(Vec::as_slice).unwrap_or_default();
-    Ok(children.iter().any(|child| child["name"] == id))
+    let names = children.iter().filter_map(|child| child["name"].as_str());
+    Ok(names.map(ToOwned::to_owned).collect())
 }
 
 /// The last console that was made: `console[N]` with the highest N.
@@ -108,7 +110,9 @@ mod tests {
         let answer = |_: &str, _: Value| {
             Ok::<_, Infallible>(json!([{"name": "dev1", "type": "child<vfio-user-pci>"}]))
         };
-        assert!(is_plugged("dev1", answer).unwrap());
-        assert!(!is_plugged("dev", answer).unwrap());
+        assert_eq!(
+            plugged(answer).unwrap(),
+            BTreeSet::from(["dev1".to_owned()])
+        );
     }
 }

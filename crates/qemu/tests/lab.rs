@@ -196,8 +196,10 @@ fn a_device_is_held_by_an_object_of_qemus() {
     let held = json!({"path": "/backend/console[1]", "property": "device"});
     let device = qmp.execute("qom-get", held).unwrap();
     assert_eq!(device, "/machine/peripheral/dev0");
-    let mut is_plugged =
-        |id| unplug::is_plugged(id, |command, arguments| qmp.execute(command, arguments)).unwrap();
+    let mut is_plugged = |id| {
+        let plugged = unplug::plugged(|command, arguments| qmp.execute(command, arguments));
+        plugged.unwrap().contains(id)
+    };
     assert!(is_plugged("dev0") && !is_plugged("dev1"));
     qmp.quit().unwrap();
     assert!(guest.wait(LIMIT).unwrap().success());

@@ -13,7 +13,7 @@ use super::machine;
 use super::refusal::{Result, ended_meanwhile, of_qemu, refused};
 use super::start::MESSAGE_TIMEOUT;
 use super::state::Request;
-use super::worker::Worker;
+use super::worker::{Inner, Worker};
 use crate::document::{DeviceStatus, FlexibleIoDevice, HostingModel, State};
 use crate::error::codes;
 
@@ -24,6 +24,35 @@ struct Added {
     instance: Uuid,
     /// What made room for it.
     replaced: Option<Device>,
+}
+
+impl Inner {
+    /// Forgets a device that was not added.
+    fn forget_added(&mut self, added: Added) {
+        self.devices.remove(added.instance);
+        // It is still to be seen, unless the guest has let go meanwhile.
+        if let Some(replaced) = added.replaced
+            && let Some(plug) = &replaced.plug
+            && self.ports.holds(&plug.name)
+        {
+            self.devices.restore(added.instance, replaced);
+        }
+    }
+
+    /// QEMU has it; false if the guest has ejected it already, and it is to be taken out.
+    fn note_plugged(&mut self, instance: Uuid) -> bool {
+        let device = self.devices.get_mut(instance);
+        let Some(device) = device.filter(|device| device.status == DeviceStatus::Adding) else {
+            return true;
+        };
+        let is_there = device.plug.is_some();
+        device.status = if is_there {
+            DeviceStatus::Attached
+        } else {
+            DeviceStatus::Removing
+        };
+        is_there
+    }
 }
 
 impl Worker {
@@ -50,10 +79,10 @@ impl Worker {
             &claimed.configuration,
         );
         if let Err(error) = powered {
-            self.undo_add(&claimed);
+            self.undo_add(&claimed, added);
             return Err(error);
         }
-        self.plug_in(&claimed)
+        self.plug_in(&claimed, added)
     }
 
     /// Adds it to the list; `None` if the system has not been started, and it is configured only.
@@ -77,6 +106,13 @@ impl Worker {
     }
 
     fn taken(&self, key: &str, status: DeviceStatus) -> ControlError {
+        let remedy = match status {
+            DeviceStatus::Waiting | DeviceStatus::Adding | DeviceStatus::Attached => {
+                "; choose another name (`hdv plug --name`)"
+            }
+            // Its name is free before long.
+            DeviceStatus::Removing | DeviceStatus::Stub | DeviceStatus::Lost => "",
+        };
         refused(
             codes::ALREADY_EXISTS,
             format!(
@@ -95,71 +131,61 @@ impl Worker {
 
     fn forget_added(&self, added: Added) {
         self.discard_internal(Some(added.instance));
-        let mut inner = self.lock();
-        inner.devices.remove(added.instance);
-        // It is still to be seen, unless the guest has let go meanwhile.
-        if let Some(replaced) = added.replaced
-            && let Some(plug) = &replaced.plug
-            && inner.ports.holds(&plug.name)
-        {
-            inner.devices.restore(added.instance, replaced);
-        }
-        drop(inner);
+        self.lock().forget_added(added);
         self.notify();
-        let remedy = match status {
-            DeviceStatus::Waiting | DeviceStatus::Adding | DeviceStatus::Attached => {
-                "; choose another name (`hdv plug --name`)"
-            }
-            // Its name is free before long.
-            DeviceStatus::Removing | DeviceStatus::Stub | DeviceStatus::Lost => "",
-        };
     }
 
     /// Removes what an addition that failed has left.
-    fn undo_add(&self, claimed: &Claimed) {
+    fn undo_add(&self, claimed: &Claimed, added: Added) {
         self.tear_down([claimed.device.instance]);
         let mut inner = self.lock();
         inner.ports.free(&claimed.plug.name);
-        inner.devices.remove(claimed.device.instance);
+        inner.forget_added(added);
         drop(inner);
         self.notify();
     }
 
     /// Hands a device that is powered on to QEMU.
-    fn plug_in(self: &Arc<Self>, claimed: &Claimed) -> Result<()> {
+    fn plug_in(self: &Arc<Self>, claimed: &Claimed, added: Added) -> Result<()> {
         let device = machine::vfio_user(&self.first_device(&claimed.plug), MESSAGE_TIMEOUT);
         let described = device.to_json().map_err(|error| of_qemu(&error));
-        let plugged = described.and_then(|device| {
-            let vmm = self.vmm(WHAT)?;
-            let _order = self.order();
-            match vmm.add_device(device) {
-                Ok(()) => {
-                    self.hold(&vmm, &claimed.plug.name);
-                    self.note_plugged(claimed);
-                    Ok(())
-                }
-                Err(error) => Err(self.why_not_plugged(claimed, &error)),
+        let prepared = described.and_then(|device| Ok((device, self.vmm(WHAT)?)));
+        let (device, vmm) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.undo_add(claimed, added);
+                return Err(error);
             }
-        });
-        if plugged.is_ok() {
-            self.notify();
+        };
+        let plugged = {
+            let _order = self.order();
+            vmm.add_device(device).map(|()| {
+                self.hold(&vmm, &claimed.plug.name);
+                self.lock().note_plugged(added.instance)
+            })
+        };
+        // Without the turn, which others need while the device is asked and torn down.
+        let is_there = plugged.map_err(|error| self.why_not_plugged(claimed, added, &error))?;
+        self.notify();
+        if is_there {
             // Its host may have gone just now.
             self.unplug_lost();
+        } else {
+            let key = &claimed.device.key;
+            tracing::info!(device = key, "the guest has ejected it");
+            // It was added; nobody is there to be told what goes wrong with its end.
+            let _ = self.take_out(key, claimed.device.instance, None);
         }
-        plugged
-    }
-
-    fn note_plugged(&self, claimed: &Claimed) {
-        let mut inner = self.lock();
-        if let Some(device) = inner.devices.get_mut(claimed.device.instance)
-            && device.status == DeviceStatus::Adding
-        {
-            device.status = DeviceStatus::Attached;
-        }
+        Ok(())
     }
 
     /// What an addition failed with, after what it left is removed: the device's own error, unchanged, where there is one.
-    fn why_not_plugged(self: &Arc<Self>, claimed: &Claimed, error: &QemuError) -> ControlError {
+    fn why_not_plugged(
+        self: &Arc<Self>,
+        claimed: &Claimed,
+        added: Added,
+        error: &QemuError,
+    ) -> ControlError {
         let failure = claimed.device.failure();
         if matches!(error, QemuError::TimedOut { .. }) {
             // QEMU may still take it: its port cannot be given to another.
@@ -175,11 +201,71 @@ impl Worker {
                 worker.ask_to_let_go(&name);
             });
         } else {
-            self.undo_add(claimed);
+            self.undo_add(claimed, added);
         }
         failure.unwrap_or_else(|| match error {
             QemuError::Closed { .. } => ended_meanwhile(&self.id, "a device was added"),
             error => of_qemu(error),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::devices::Plug;
+    use super::super::worker::tests::inner;
+    use super::*;
+
+    fn settings() -> FlexibleIoDevice {
+        FlexibleIoDevice {
+            emulator_id: Uuid::from_u128(1),
+            hosting_model: HostingModel::External,
+            configuration: Vec::new(),
+        }
+    }
+
+    fn plug(inner: &mut Inner, instance: Uuid) {
+        let plug = Plug {
+            name: "hdv1".to_owned(),
+            port: inner.ports.take("hdv1").unwrap(),
+        };
+        inner.devices.get_mut(instance).unwrap().plug = Some(plug);
+    }
+
+    #[test]
+    fn what_made_room_comes_back_while_its_port_is_taken() {
+        for lets_go in [false, true] {
+            let mut inner = inner();
+            let stub = inner.devices.add("a", settings(), DeviceStatus::Stub);
+            plug(&mut inner, stub.unwrap().0);
+            let (instance, replaced) = inner
+                .devices
+                .add("a", settings(), DeviceStatus::Adding)
+                .unwrap();
+            assert!(replaced.is_some());
+            if lets_go {
+                inner.ports.free("hdv1");
+            }
+            inner.forget_added(Added { instance, replaced });
+            let seen = inner.devices.get(instance).map(|device| device.status);
+            assert_eq!(seen, (!lets_go).then_some(DeviceStatus::Stub));
+        }
+    }
+
+    #[test]
+    fn one_that_is_ejected_before_it_is_noted_is_to_be_taken_out() {
+        for (is_there, status) in [
+            (true, DeviceStatus::Attached),
+            (false, DeviceStatus::Removing),
+        ] {
+            let mut inner = inner();
+            let added = inner.devices.add("a", settings(), DeviceStatus::Adding);
+            let instance = added.unwrap().0;
+            if is_there {
+                plug(&mut inner, instance);
+            }
+            assert_eq!(inner.note_plugged(instance), is_there);
+            assert_eq!(inner.devices.get(instance).unwrap().status, status);
+        }
     }
 }

@@ -9,16 +9,17 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::claim::check_announced;
+use super::events::in_background_or_here;
 use super::handles::tell_exited;
 use super::hosts::{Host, HostId};
 use super::power::model_name;
 use super::refusal::{Result, refused};
 use super::state::Request;
 use super::worker::Worker;
-use crate::Error;
 use crate::document::{HostingModel, ModifyRequest, RequestType};
 use crate::error::codes;
 use crate::protocol::{self, Device, Hello, Instance, Welcome, handle, host};
+use crate::{Error, ExitStatus};
 
 /// A connection.
 pub(super) struct Connection {
@@ -70,7 +71,7 @@ impl Connection {
         self.role.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hello(&self, link: &Link, hello: &Hello) -> Result<Welcome> {
+    fn hello(&self, link: &Link, hello: &Hello) -> Result<(Welcome, Option<ExitStatus>)> {
         let mut role = self.role();
         match (&*role, hello) {
             (Role::New, _) | (Role::Creator, Hello::Handle) => {}
@@ -89,15 +90,12 @@ impl Connection {
             _ => None,
         };
         let mut inner = self.worker.lock();
+        let mut exit = None;
         match hello {
             Hello::Handle => {
                 inner.handles.open(self.number, Some(link));
                 *role = Role::Handle;
-                let exit = inner.exit.clone();
-                drop(inner);
-                if let Some(exit) = exit {
-                    tell_exited(std::slice::from_ref(link), &exit);
-                }
+                exit = inner.exit.clone();
                 // Who waits for the first one.
                 self.worker.notify();
             }
@@ -119,10 +117,11 @@ impl Connection {
                 self.worker.notify();
             }
         }
-        Ok(Welcome {
+        let welcome = Welcome {
             id: self.worker.id.clone(),
             runtime_id: self.worker.runtime_id,
-        })
+        };
+        Ok((welcome, exit))
     }
 
     /// Which process a device host is: the one that connected, or the one that a broker speaks for.
@@ -243,9 +242,15 @@ impl LinkHandler for Connection {
     ) -> Result<Value> {
         if command == protocol::HELLO {
             let hello: Hello = argument(command, arguments)?;
-            return self
-                .hello(link, &hello)
-                .and_then(|welcome| answer(&welcome));
+            let (welcome, exit) = self.hello(link, &hello)?;
+            if let Some(exit) = exit {
+                let link = link.clone();
+                // The answer does not wait for a handle that takes nothing in.
+                in_background_or_here("tell", move || {
+                    tell_exited(std::slice::from_ref(&link), &exit);
+                });
+            }
+            return answer(&welcome);
         }
         let role = self.role().clone();
         match role {

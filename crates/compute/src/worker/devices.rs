@@ -125,6 +125,19 @@ impl Devices {
             .collect()
     }
 
+    /// There is no QEMU any more that they could be plugged in: those that stay are as they were before the start.
+    pub(super) fn unplug_all(&mut self) {
+        self.devices.retain(|_, device| match device.status {
+            DeviceStatus::Waiting | DeviceStatus::Adding | DeviceStatus::Attached => true,
+            DeviceStatus::Removing | DeviceStatus::Stub | DeviceStatus::Lost => false,
+        });
+        for device in self.devices.values_mut() {
+            device.status = DeviceStatus::Waiting;
+            device.pid = None;
+            device.plug = None;
+        }
+    }
+
     pub(super) fn count(&self) -> usize {
         self.devices.len()
     }
@@ -168,6 +181,39 @@ mod tests {
             emulator_id: Uuid::from_u128(1),
             hosting_model: HostingModel::External,
             configuration: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn without_a_vmm_what_was_plugged_in_waits_and_what_was_to_go_is_gone() {
+        let mut devices = Devices::default();
+        let statuses = [
+            (DeviceStatus::Waiting, true),
+            (DeviceStatus::Adding, true),
+            (DeviceStatus::Attached, true),
+            (DeviceStatus::Removing, false),
+            (DeviceStatus::Stub, false),
+            (DeviceStatus::Lost, false),
+        ];
+        let made = statuses.map(|(status, stays)| {
+            let key = format!("{status:?}");
+            let (instance, _) = devices.add(&key, settings(), status).unwrap();
+            let device = devices.get_mut(instance).unwrap();
+            device.pid = Some(7);
+            device.plug = Some(Plug {
+                name: "hdv1".into(),
+                port: "port".into(),
+            });
+            (instance, stays)
+        });
+        devices.unplug_all();
+        for (instance, stays) in made {
+            let device = devices.get(instance);
+            assert_eq!(device.is_some(), stays);
+            if let Some(device) = device {
+                let seen = (device.status, device.pid, &device.plug);
+                assert_eq!(seen, (DeviceStatus::Waiting, None, &None));
+            }
         }
     }
 

@@ -4,13 +4,12 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::events::in_background;
+use super::events::in_background_or_here;
 use super::handles::tell_exited;
 use super::refusal::{Result, of_state, refused};
 use super::state::Refusal;
 use super::vmm::{Ended, Vmm};
 use super::worker::Worker;
-use crate::document::DeviceStatus;
 use crate::error::codes;
 use crate::{ExitStatus, ExitType};
 
@@ -64,21 +63,16 @@ impl Worker {
         self.end_internal();
         let links = {
             let mut inner = self.lock();
-            inner.ports.free_all();
-            inner.held.clear();
-            for (_, device) in inner.devices.iter_mut() {
-                device.status = DeviceStatus::Waiting;
-                device.plug = None;
-            }
+            inner.unplug_all();
             inner.life.stopped();
             inner.exit = Some(exit.clone());
             inner.handles.links()
         };
-        for console in self.consoles.values() {
-            console.guest_has_ended();
-        }
         tracing::info!(?exit, "the system has ended");
+        self.notify();
         tell_exited(&links, exit);
+        // Only now may this process end.
+        self.lock().is_told = true;
         self.notify();
     }
 }
@@ -101,7 +95,7 @@ impl Worker {
             tracing::info!("the last handle is closed, which ends the system");
             let worker = Arc::clone(self);
             // It may have ended by itself.
-            in_background("terminate", move || drop(worker.terminate()));
+            in_background_or_here("terminate", move || drop(worker.terminate()));
         }
     }
 }
@@ -133,11 +127,10 @@ pub(super) fn watch(worker: &Arc<Worker>, vmm: &Arc<Vmm>, child: Child) -> Resul
 pub(super) fn vmm_ended(worker: &Worker, vmm: &Arc<Vmm>) {
     {
         let mut inner = worker.lock();
-        let is_ours = inner
-            .vmm
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, vmm));
-        if !is_ours || inner.life.is_during(super::state::Operation::Start) || !inner.life.end() {
+        if !inner.has(vmm)
+            || inner.life.is_during(super::state::Operation::Start)
+            || !inner.life.end()
+        {
             return;
         }
     }
@@ -147,10 +140,12 @@ pub(super) fn vmm_ended(worker: &Worker, vmm: &Arc<Vmm>) {
 
 /// How a system ended whose QEMU ended by itself.
 fn exit_status(ended: &Ended) -> ExitStatus {
-    let graceful = matches!(
-        ended.reason.as_deref(),
-        Some("guest-shutdown" | "guest-reset")
-    );
+    // It may have been killed, or have aborted, after the guest had asked for its end.
+    let graceful = ended.has_succeeded
+        && matches!(
+            ended.reason.as_deref(),
+            Some("guest-shutdown" | "guest-reset")
+        );
     if ended.has_panicked || !graceful {
         let panicked = if ended.has_panicked {
             "the guest panicked; "
@@ -180,25 +175,28 @@ mod tests {
 
     #[test]
     fn only_what_the_guest_wants_is_graceful() {
-        let exit = |reason: Option<&str>, has_panicked| {
+        let exit = |reason: Option<&str>, has_panicked, has_succeeded| {
             exit_status(&Ended {
                 reason: reason.map(ToOwned::to_owned),
                 has_panicked,
+                has_succeeded,
                 detail: "words".into(),
             })
         };
         for reason in ["guest-shutdown", "guest-reset"] {
-            let exit = exit(Some(reason), false);
+            let exit = exit(Some(reason), false, true);
             assert_eq!((exit.status, exit.exit_type), (0, ExitType::GracefulExit));
         }
-        for (reason, has_panicked) in [
-            (None, false),
-            (Some("host-signal"), false),
-            (Some("host-error"), false),
-            (Some("guest-panic"), false),
-            (Some("guest-shutdown"), true),
+        for (reason, has_panicked, has_succeeded) in [
+            (None, false, true),
+            (Some("host-signal"), false, true),
+            (Some("host-error"), false, true),
+            (Some("guest-panic"), false, true),
+            (Some("guest-shutdown"), true, true),
+            (Some("guest-shutdown"), false, false),
+            (Some("guest-reset"), false, false),
         ] {
-            let exit = exit(reason, has_panicked);
+            let exit = exit(reason, has_panicked, has_succeeded);
             assert_eq!(
                 (exit.status, exit.exit_type),
                 (codes::HCS_E_UNEXPECTED_EXIT, ExitType::UnexpectedExit)

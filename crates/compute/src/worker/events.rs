@@ -1,7 +1,7 @@
 //! What QEMU reports by itself, and what follows. It comes on the thread that reads the control socket, which must not wait:
 //! what takes longer has a thread of its own.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 use hdv_qemu::qmp::Event;
@@ -35,18 +35,69 @@ fn handle(worker: &Weak<Worker>, vmm: &Weak<Vmm>, event: &Event) {
                 worker.notify();
             }
         }
-        "STOP" if worker.is_running() => {
-            // A pause that is under way has begun before, and is the reason.
-            in_background("stopped", move || worker.stopped_by_itself());
+        "STOP" => {
+            let begins = {
+                let mut inner = worker.lock();
+                inner.has(&vmm) && inner.note_stopped()
+            };
+            // Begun here, before who asked for it, if anybody did, has the answer.
+            if begins {
+                in_background_or_here("stopped", move || worker.stopped_by_itself());
+            }
+        }
+        "RESUME" => {
+            let mut inner = worker.lock();
+            if inner.has(&vmm) {
+                inner.note_running();
+            }
         }
         "RESET" => tracing::info!(guest = ?event.data.get("guest"), "the machine was reset"),
         _ => {}
     }
 }
 
-/// Does something on a thread of its own.
-pub(super) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) {
-    if let Err(error) = thread::Builder::new().name(name.to_owned()).spawn(work) {
-        tracing::error!(%error, name, "no thread can be had");
+/// Does something on a thread of its own; false, and nothing happens, if none can be had.
+pub(super) fn in_background(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
+    match thread::Builder::new().name(name.to_owned()).spawn(work) {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::error!(%error, name, "no thread can be had");
+            false
+        }
+    }
+}
+
+/// Does something that must be done: on a thread of its own, or, if none can be had, on this one, which has to wait then.
+pub(super) fn in_background_or_here(name: &str, work: impl FnOnce() + Send + 'static) {
+    let shared = Arc::new(Mutex::new(Some(work)));
+    let take = |work: &Mutex<Option<_>>| work.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let theirs = Arc::clone(&shared);
+    let is_theirs = in_background(name, move || {
+        if let Some(work) = take(&theirs) {
+            work();
+        }
+    });
+    if !is_theirs && let Some(work) = take(&shared) {
+        work();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_must_be_done_is_done_elsewhere_and_once() {
+        let (sender, done) = mpsc::channel();
+        in_background_or_here("test", move || {
+            sender.send(thread::current().id()).unwrap();
+        });
+        let by = done.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_ne!(by, thread::current().id());
+        // The work, and with it the sender, is gone.
+        assert!(done.recv_timeout(Duration::from_secs(60)).is_err());
     }
 }

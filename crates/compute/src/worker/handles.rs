@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use hdv_control::Link;
 use serde_json::Value;
 
+use super::parallel;
 use crate::protocol;
 
 /// Open handles, by number.
@@ -43,12 +44,12 @@ impl Handles {
     }
 }
 
-/// Tells handles that the system has ended. One that is gone, or takes nothing in, hears nothing.
+/// Tells handles, all at a time, that the system has ended. One that is gone, or takes nothing in, hears nothing.
 pub(super) fn tell_exited(links: &[Link], status: &crate::ExitStatus) {
     let status = serde_json::to_value(status).unwrap_or(Value::Null);
-    for link in links {
+    parallel::each(links, |link| {
         if let Err(error) = link.notify(protocol::handle::EXITED, &status) {
             tracing::debug!(%error, "a handle does not hear of the end");
         }
-    }
+    });
 }

@@ -67,13 +67,18 @@ fn has_msix(vmm: &Vmm, name: &str) -> hdv_qemu::Result<bool> {
 fn look_on(worker: &Weak<Worker>, vmm: &Weak<Vmm>) {
     while let (Some(worker), Some(vmm)) = (worker.upgrade(), vmm.upgrade()) {
         let names = {
-            let is_over = |inner: &mut Inner| vmm.has_ended() || inner.held.is_empty();
+            let is_over =
+                |inner: &mut Inner| vmm.has_ended() || inner.held.is_empty() || !inner.has(&vmm);
             let idle = Instant::now() + IDLE_LOOK;
             let inner = worker.wait_until(Some(idle), |inner| is_over(inner) || is_awaited(inner));
             let is_awaited = is_awaited(&inner);
             drop(inner);
             let busy = is_awaited.then(|| Instant::now() + BUSY_LOOK);
             let mut inner = worker.wait_until(busy, |inner| !is_awaited || is_over(inner));
+            // Those of another QEMU, which was started since, have somebody else who looks.
+            if !inner.has(&vmm) {
+                return;
+            }
             if vmm.has_ended() {
                 inner.held.clear();
                 return;
@@ -83,7 +88,7 @@ fn look_on(worker: &Weak<Worker>, vmm: &Weak<Vmm>) {
             }
             inner.held.clone()
         };
-        for name in gone(&vmm, names) {
+        for name in gone(&vmm, &names) {
             worker.lock().held.remove(&name);
             worker.let_go(&name);
         }
@@ -102,17 +107,12 @@ fn is_awaited(inner: &Inner) -> bool {
 }
 
 /// Those that are not in the machine any more.
-fn gone(vmm: &Vmm, mut names: BTreeSet<String>) -> BTreeSet<String> {
-    let mut is_known = true;
-    names.retain(|name| {
-        match unplug::is_plugged(name, |command, arguments| vmm.query(command, arguments)) {
-            Ok(is_plugged) => !is_plugged,
-            Err(error) => {
-                tracing::debug!(name, "cannot see whether the device is there: {error}");
-                is_known = false;
-                false
-            }
+fn gone(vmm: &Vmm, names: &BTreeSet<String>) -> BTreeSet<String> {
+    match unplug::plugged(|command, arguments| vmm.query(command, arguments)) {
+        Ok(plugged) => names - &plugged,
+        Err(error) => {
+            tracing::debug!("cannot see which devices are there: {error}");
+            BTreeSet::new()
         }
-    });
-    if is_known { names } else { BTreeSet::new() }
+    }
 }

@@ -23,7 +23,7 @@ use crate::protocol::Device;
 /// The argument that makes `openhdv-worker` the process of our own devices; the worker's socket follows.
 pub(super) const ARGUMENT: &str = "--devices";
 /// The name of its log, beside the worker's.
-const LOG: &str = "devices.log";
+pub(super) const LOG: &str = "devices.log";
 /// How long the process may take to tear its devices down.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -59,6 +59,14 @@ impl InternalHost {
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How the process has ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(status) => status.map(|status| status.to_string()),
+            Err(error) => Some(error.to_string()),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::events::in_background;
+use super::events::in_background_or_here;
 use super::hosts::Host;
-use super::internal::InternalHost;
+use super::internal::{InternalHost, LOG};
 use super::power::Hosted;
 use super::refusal::{Result, ended_meanwhile, refused};
 use super::worker::Worker;
@@ -17,6 +17,8 @@ use crate::protocol::{Device, device};
 
 /// How long the process may take to connect.
 const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+/// How often is looked meanwhile whether it has ended.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long it may take to make a device.
 const CREATE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -59,6 +61,13 @@ impl Worker {
             if self.lock().life.has_ended() {
                 return Err(ended_meanwhile(&self.id, "a device was made"));
             }
+            // One that has ended may not have been missed yet.
+            if let Some(ended) = internal.take_if(|internal| internal.ended().is_some()) {
+                tracing::warn!(
+                    pid = ended.pid(),
+                    "the process of our own devices has ended"
+                );
+            }
             match &*internal {
                 Some(internal) => internal.pid(),
                 None => {
@@ -74,28 +83,61 @@ impl Worker {
             inner.hosts.iter().find(is_ours).cloned()
         };
         let deadline = Instant::now() + ATTACH_LIMIT;
-        let inner = self.wait_until(Some(deadline), |inner| {
-            find(inner).is_some() || inner.life.has_ended()
-        });
-        find(&inner).ok_or_else(|| {
-            refused(
-                codes::HCS_E_OPERATION_TIMEOUT,
-                format!(
-                    "the process of OpenHDV's own devices ({pid}) did not connect within {} s",
-                    ATTACH_LIMIT.as_secs()
-                ),
-            )
-        })
+        loop {
+            let look = deadline.min(Instant::now() + LOOK);
+            {
+                let inner = self.wait_until(Some(look), |inner| {
+                    find(inner).is_some() || inner.life.has_ended()
+                });
+                if inner.life.has_ended() {
+                    return Err(ended_meanwhile(&self.id, "a device was made"));
+                }
+                if let Some(host) = find(&inner) {
+                    return Ok(host);
+                }
+            }
+            if let Some(status) = self.internal_ended(pid) {
+                return Err(refused(
+                    codes::HCS_E_SERVICE_DISCONNECT,
+                    format!(
+                        "the process of OpenHDV's own devices ({pid}) ended ({status}) before it connected: why is in {}",
+                        self.directory.join(LOG).display()
+                    ),
+                ));
+            }
+            if Instant::now() >= deadline {
+                self.internal_gone(pid);
+                return Err(refused(
+                    codes::HCS_E_OPERATION_TIMEOUT,
+                    format!(
+                        "the process of OpenHDV's own devices ({pid}) did not connect within {} s",
+                        ATTACH_LIMIT.as_secs()
+                    ),
+                ));
+            }
+        }
     }
 
-    /// The process of our own devices is gone: the next device starts another.
-    pub(super) fn internal_gone(self: &Arc<Self>, pid: u32) {
-        let worker = Arc::clone(self);
-        // It is waited for.
-        in_background("internal-end", move || {
-            let gone = worker.internal().take_if(|internal| internal.pid() == pid);
-            drop(gone);
-        });
+    /// How the process of our own devices has ended, if it has, or somebody else has seen that it has; it is forgotten then.
+    fn internal_ended(&self, pid: u32) -> Option<String> {
+        let mut internal = self.internal();
+        let Some(current) = internal.as_mut().filter(|current| current.pid() == pid) else {
+            return Some("its status is not known any more".to_owned());
+        };
+        let status = current.ended()?;
+        let ended = internal.take();
+        drop(internal);
+        drop(ended);
+        Some(status)
+    }
+
+    /// The process of our own devices is gone, or of no use: the next device starts another.
+    pub(super) fn internal_gone(&self, pid: u32) {
+        let gone = self.internal().take_if(|internal| internal.pid() == pid);
+        if let Some(gone) = gone {
+            // It is waited for.
+            in_background_or_here("internal-end", move || drop(gone));
+        }
     }
 
     /// Removes those of our own devices that were made and not powered on.

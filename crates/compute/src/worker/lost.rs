@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::events::in_background;
+use super::events::{in_background, in_background_or_here};
 use super::hosts::HostId;
 use super::worker::{Inner, Worker};
 use crate::document::{DeviceStatus, HostingModel};
@@ -37,7 +37,7 @@ impl Worker {
         if let Some((key, instance)) = ejected {
             tracing::info!(device = key, "the guest has ejected it");
             let worker = Arc::clone(self);
-            in_background("ejected", move || {
+            in_background_or_here("ejected", move || {
                 // Nobody is there to be told what goes wrong.
                 let _ = worker.take_out(&key, instance, None);
             });
@@ -83,6 +83,8 @@ impl Worker {
                 .collect()
         };
         for name in lost {
+            // Who is gone cannot; QEMU is connected.
+            hdv_control::remove_if_dead(&self.device_socket(&name));
             let worker = Arc::clone(self);
             in_background("lost", move || {
                 let answer = worker.ask_to_let_go(&name);

@@ -108,12 +108,15 @@ pub(super) fn all(devices: &[Hosted], work: impl Fn(&Hosted) -> Result<()> + Syn
 impl Worker {
     /// Takes devices away from their hosts, which tear them down: each is told once, whoever asks.
     pub(super) fn tear_down(&self, instances: impl IntoIterator<Item = Uuid>) {
+        let mut sockets = Vec::new();
         let removed: Vec<Hosted> = {
             let mut inner = self.lock();
             instances
                 .into_iter()
                 .filter_map(|instance| {
                     let host = inner.take_host(instance)?;
+                    let plug = inner.devices.get(instance)?.plug.as_ref();
+                    sockets.extend(plug.map(|plug| self.device_socket(&plug.name)));
                     let device = Hosted::find(&inner, instance, host);
                     inner.hosts.forget(instance, host);
                     device
@@ -121,6 +124,10 @@ impl Worker {
                 .collect()
         };
         parallel::each(&removed, Hosted::remove);
+        for socket in sockets {
+            // A host that was killed has left it.
+            hdv_control::remove_if_dead(&socket);
+        }
     }
 
     /// Every device that a host has powered on, or is just powering on.

@@ -102,6 +102,16 @@ impl Worker {
         let deadline = Instant::now() + TURN_LIMIT;
         let found = {
             let mut inner = self.wait_until(Some(deadline), |inner| !busy(inner));
+            if busy(&inner) {
+                return Err(refused(
+                    codes::HCS_E_OPERATION_TIMEOUT,
+                    format!(
+                        "device instance {instance} of compute system {:?} cannot be removed now: it has been added or removed by somebody else for {} s already; try again",
+                        self.id,
+                        TURN_LIMIT.as_secs()
+                    ),
+                ));
+            }
             inner.hosts.forget(instance, host);
             inner
                 .devices

@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use super::connection::Connection;
 use super::console::Hub;
-use super::events::in_background;
+use super::events::in_background_or_here;
 use super::startup::Startup;
 use super::worker::{Parts, Worker};
 use super::{log, machine};
@@ -43,7 +43,7 @@ pub(super) fn run() -> ExitCode {
     let code = match greet(startup, &worker) {
         Ok(()) => {
             let ended = worker.wait_until(None, |inner| {
-                inner.exit.is_some() && (inner.is_quitting || inner.handles.is_empty())
+                inner.is_told && (inner.is_quitting || inner.handles.is_empty())
             });
             drop(ended);
             ExitCode::SUCCESS
@@ -157,7 +157,7 @@ fn end_on_signals(worker: &Arc<Worker>) -> std::io::Result<()> {
                 worker.notify();
                 let worker = Arc::clone(&worker);
                 // It has ended already, or ends now.
-                in_background("terminate", move || drop(worker.terminate()));
+                in_background_or_here("terminate", move || drop(worker.terminate()));
             }
         })?;
     Ok(())

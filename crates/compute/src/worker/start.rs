@@ -17,7 +17,7 @@ use super::machine::{self, FirstDevice};
 use super::refusal::{Result, ended_meanwhile, of_qemu, refused};
 use super::state::Operation;
 use super::vmm::Vmm;
-use super::worker::Worker;
+use super::worker::{Finish, Worker};
 use super::{end, events, parallel};
 use crate::Error;
 use crate::document::{DeviceStatus, HostingModel};
@@ -201,7 +201,8 @@ impl Worker {
         let order = self.order();
         vmm.run().map_err(|error| of_qemu(&error))?;
         let mut inner = self.lock();
-        if !inner.life.finish(Operation::Start, true) {
+        let finish = inner.finish(Operation::Start, true);
+        if finish == Finish::Ended {
             return Err(ended_meanwhile(&self.id, WHAT));
         }
         for (_, device) in inner.devices.iter_mut() {
@@ -218,6 +219,9 @@ impl Worker {
             end::vmm_ended(self, vmm);
         }
         self.unplug_lost();
+        if finish == Finish::Pauses {
+            self.stopped_by_itself();
+        }
         Ok(())
     }
 
@@ -229,13 +233,6 @@ impl Worker {
         }
         self.tear_down(self.hosted());
         self.discard_internal(None);
-        let mut inner = self.lock();
-        inner.ports.free_all();
-        inner.held.clear();
-        for (_, device) in inner.devices.iter_mut() {
-            device.status = DeviceStatus::Waiting;
-            device.plug = None;
-            device.pid = None;
-        }
+        self.lock().unplug_all();
     }
 }

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use hdv_qemu::Error as QemuError;
+
 use super::power::{self, Hosted};
 use super::refusal::{Result, ended_meanwhile, of_qemu};
 use super::state::{Operation, Request};
 use super::vmm::Vmm;
-use super::worker::Worker;
-use crate::document::State;
+use super::worker::{Finish, Worker};
 
 impl Worker {
     /// Pauses it: processors, then devices.
@@ -20,15 +21,19 @@ impl Worker {
         self.finish_pause(stopped)
     }
 
-    /// QEMU has stopped processors by itself: devices follow. Nothing if they were stopped for another reason.
+    /// QEMU has stopped processors by itself, which has begun a pause: devices follow.
     pub(super) fn stopped_by_itself(&self) {
-        if self.begin(Operation::Pause).is_err() {
-            return;
-        }
         tracing::warn!("QEMU has stopped the processors by itself; the system is paused");
         let attached = {
             let _order = self.order();
-            Hosted::attached(&self.lock())
+            let inner = self.lock();
+            if !inner.is_stopped() {
+                drop(inner);
+                // They run again already.
+                let _ = self.finish(Operation::Pause, false, Ok(()));
+                return;
+            }
+            Hosted::attached(&inner)
         };
         if let Err(error) = self.finish_pause(Ok(attached)) {
             tracing::warn!("a device did not stop: {error}");
@@ -68,20 +73,33 @@ impl Worker {
         let vmm = self.vmm("be resumed")?;
         power::all(devices, Hosted::start)?;
         let _order = self.order();
-        vmm.run().map_err(|error| of_qemu(&error))
+        vmm.run().map_err(|error| {
+            // QEMU may still carry it out, and this after it.
+            if matches!(error, QemuError::TimedOut { .. })
+                && let Err(error) = vmm.stop()
+            {
+                tracing::warn!("QEMU does not say that processors stay stopped: {error}");
+            }
+            of_qemu(&error)
+        })
     }
 
     fn finish(&self, operation: Operation, is_done: bool, result: Result<()>) -> Result<()> {
-        let finished = self.lock().life.finish(operation, is_done);
+        let finish = self.lock().finish(operation, is_done);
         self.notify();
-        if finished {
-            result
-        } else {
-            let what = match operation {
-                Operation::Resume => "it was being resumed",
-                Operation::Start | Operation::Pause => "it was being paused",
-            };
-            Err(ended_meanwhile(&self.id, what))
+        match finish {
+            Finish::Over => result,
+            Finish::Pauses => {
+                self.stopped_by_itself();
+                result
+            }
+            Finish::Ended => {
+                let what = match operation {
+                    Operation::Resume => "it was being resumed",
+                    Operation::Start | Operation::Pause => "it was being paused",
+                };
+                Err(ended_meanwhile(&self.id, what))
+            }
         }
     }
 
@@ -97,10 +115,5 @@ impl Worker {
     pub(super) fn vmm(&self, what: &str) -> Result<Arc<Vmm>> {
         let vmm = self.lock().vmm.clone();
         vmm.ok_or_else(|| ended_meanwhile(&self.id, what))
-    }
-
-    /// Whether its processors are to run.
-    pub(super) fn is_running(&self) -> bool {
-        self.lock().life.state() == State::Running
     }
 }

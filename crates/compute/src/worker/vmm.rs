@@ -21,6 +21,9 @@ use crate::error::codes;
 
 /// How long QEMU may take to come up, and to realize each of its devices.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take at the most, however many devices it has: with what comes before, it is over before who asked for the
+/// start gives up.
+const START_LIMIT_OF_ALL: Duration = Duration::from_secs(5 * 60);
 /// How long QEMU may take for a command that asks no device.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 /// How long `stop` and `cont` may take: QEMU may wait for a device's answer just then.
@@ -55,6 +58,8 @@ struct End {
     has_panicked: bool,
     /// The process's exit status.
     status: Option<String>,
+    /// It says that nothing went wrong.
+    has_succeeded: bool,
 }
 
 /// Why QEMU ended, as far as it is known.
@@ -63,6 +68,8 @@ pub(super) struct Ended {
     /// QMP's `ShutdownCause`, if QEMU gave one.
     pub(super) reason: Option<String>,
     pub(super) has_panicked: bool,
+    /// The process ended by itself, and not because of an error.
+    pub(super) has_succeeded: bool,
     /// For people.
     pub(super) detail: String,
 }
@@ -125,7 +132,9 @@ impl Vmm {
         events: impl FnMut(Event) + Send + 'static,
     ) -> hdv_qemu::Result<()> {
         let devices = u32::try_from(devices).unwrap_or(u32::MAX);
-        let limit = START_LIMIT.saturating_add(ADD_LIMIT.saturating_mul(devices));
+        let limit = START_LIMIT
+            .saturating_add(ADD_LIMIT.saturating_mul(devices))
+            .min(START_LIMIT_OF_ALL);
         let qmp = Qmp::connect_while(socket, limit, || !self.has_ended())?;
         // Nobody else connects.
         let _ = self.monitor.set(Monitor::start(qmp, events)?);
@@ -185,16 +194,20 @@ impl Vmm {
 
     /// Waits for the end of the process and of what it said.
     pub(super) fn watch(&self, mut child: Child) {
-        let status = match child.wait() {
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+        let (status, has_succeeded) = match child.wait() {
+            Ok(status) => (status.to_string(), status.success()),
+            Err(error) => (error.to_string(), false),
         };
         if let Some(monitor) = self.monitor.get() {
             // Its last events say why.
             let _ = monitor.wait_for_end(LAST_WORDS_LIMIT);
         }
         tracing::info!(pid = self.pid, status, "QEMU has ended");
-        self.end().status = Some(status);
+        {
+            let mut end = self.end();
+            end.status = Some(status);
+            end.has_succeeded = has_succeeded;
+        }
         self.changed.notify_all();
     }
 
@@ -249,6 +262,7 @@ impl Vmm {
         Ended {
             reason: end.reason.clone(),
             has_panicked: end.has_panicked,
+            has_succeeded: end.has_succeeded,
             detail,
         }
     }

@@ -70,9 +70,25 @@ pub(super) struct Inner {
     pub(super) held: BTreeSet<String>,
     /// How it ended, once it has.
     pub(super) exit: Option<ExitStatus>,
+    /// Its handles were told.
+    pub(super) is_told: bool,
+    /// QEMU has stopped the processors, and not let them go on since: whoever asked it to.
+    is_stopped: bool,
     /// This process was told to end.
     pub(super) is_quitting: bool,
     last_number: u64,
+}
+
+/// What came of the end of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    /// It is over.
+    Over,
+    /// It is over, and QEMU stopped the processors by itself meanwhile: a pause has begun, which is the caller's to carry
+    /// out.
+    Pauses,
+    /// The system ended meanwhile.
+    Ended,
 }
 
 impl Inner {
@@ -85,6 +101,49 @@ impl Inner {
     /// Takes a device's host away from it, to be told to remove it: by the first who asks.
     pub(super) fn take_host(&mut self, instance: Uuid) -> Option<HostId> {
         self.devices.get_mut(instance)?.host.take()
+    }
+
+    /// Whether this is the QEMU that it has now.
+    pub(super) fn has(&self, vmm: &Arc<Vmm>) -> bool {
+        let current = self.vmm.as_ref();
+        current.is_some_and(|current| Arc::ptr_eq(current, vmm))
+    }
+
+    /// QEMU has stopped the processors. True if nobody asked it to: a pause has begun, which is the caller's to carry out.
+    pub(super) fn note_stopped(&mut self) -> bool {
+        self.is_stopped = true;
+        // An operation that is under way is the reason, or sees it when it finishes.
+        self.life.begin(Operation::Pause).is_ok()
+    }
+
+    /// QEMU lets the processors run.
+    pub(super) fn note_running(&mut self) {
+        self.is_stopped = false;
+    }
+
+    /// Whether QEMU has stopped the processors.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// An operation that has begun is over.
+    pub(super) fn finish(&mut self, operation: Operation, is_done: bool) -> Finish {
+        if !self.life.finish(operation, is_done) {
+            Finish::Ended
+        } else if self.is_stopped && self.life.begin(Operation::Pause).is_ok() {
+            Finish::Pauses
+        } else {
+            Finish::Over
+        }
+    }
+
+    /// QEMU is gone, and with it all that was plugged in.
+    pub(super) fn unplug_all(&mut self) {
+        self.ports.free_all();
+        self.held.clear();
+        self.kept_by_guest.clear();
+        self.is_stopped = false;
+        self.devices.unplug_all();
     }
 }
 
@@ -124,6 +183,8 @@ impl Worker {
                 kept_by_guest: BTreeSet::new(),
                 held: BTreeSet::new(),
                 exit: None,
+                is_told: false,
+                is_stopped: false,
                 is_quitting: false,
                 last_number: 0,
             }),
@@ -226,5 +287,95 @@ impl Worker {
     /// Whether its processors are stopped and can go on.
     pub(super) fn is_paused(inner: &Inner) -> bool {
         inner.life.state() == State::Paused
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What a system without devices has.
+    pub(in super::super) fn inner() -> Inner {
+        Inner {
+            life: Life::new(),
+            devices: Devices::default(),
+            ports: Ports::new(["port".to_owned()]),
+            hosts: Hosts::default(),
+            handles: Handles::default(),
+            vmm: None,
+            kept_by_guest: BTreeSet::new(),
+            held: BTreeSet::new(),
+            exit: None,
+            is_told: false,
+            is_stopped: false,
+            is_quitting: false,
+            last_number: 0,
+        }
+    }
+
+    fn running() -> Inner {
+        let mut inner = inner();
+        inner.life.begin(Operation::Start).unwrap();
+        inner.note_running();
+        assert_eq!(inner.finish(Operation::Start, true), Finish::Over);
+        inner
+    }
+
+    #[test]
+    fn a_stop_that_nobody_asked_for_begins_a_pause_at_once() {
+        let mut inner = running();
+        assert!(inner.note_stopped());
+        assert!(inner.life.is_during(Operation::Pause));
+        // A resume waits for its end.
+        assert!(inner.life.begin(Operation::Resume).is_err());
+        assert_eq!(inner.finish(Operation::Pause, true), Finish::Over);
+        assert_eq!(inner.life.state(), State::Paused);
+    }
+
+    #[test]
+    fn a_stop_that_is_asked_for_begins_nothing() {
+        let mut inner = running();
+        inner.life.begin(Operation::Pause).unwrap();
+        assert!(!inner.note_stopped());
+        assert_eq!(inner.finish(Operation::Pause, true), Finish::Over);
+        inner.life.begin(Operation::Resume).unwrap();
+        inner.note_running();
+        assert_eq!(inner.finish(Operation::Resume, true), Finish::Over);
+        assert_eq!(inner.life.state(), State::Running);
+    }
+
+    #[test]
+    fn a_stop_during_an_operation_is_seen_at_its_end() {
+        for operation in [Operation::Start, Operation::Resume, Operation::Pause] {
+            let mut inner = inner();
+            if operation != Operation::Start {
+                inner = running();
+            }
+            if operation == Operation::Resume {
+                inner.life.begin(Operation::Pause).unwrap();
+                inner.note_stopped();
+                assert_eq!(inner.finish(Operation::Pause, true), Finish::Over);
+            }
+            inner.life.begin(operation).unwrap();
+            inner.note_running();
+            assert!(!inner.note_stopped());
+            // A pause that fails, although processors stop then.
+            let is_done = operation != Operation::Pause;
+            assert_eq!(inner.finish(operation, is_done), Finish::Pauses);
+            assert!(inner.life.is_during(Operation::Pause));
+        }
+    }
+
+    #[test]
+    fn a_stop_is_of_no_account_once_the_system_ends_or_did_not_start() {
+        let mut inner = running();
+        inner.life.end();
+        assert!(!inner.note_stopped());
+        let mut inner = self::inner();
+        inner.life.begin(Operation::Start).unwrap();
+        inner.note_stopped();
+        inner.unplug_all();
+        assert_eq!(inner.finish(Operation::Start, false), Finish::Over);
+        assert_eq!(inner.life.state(), State::Created);
     }
 }
