@@ -13,6 +13,8 @@ use super::terminal::RawTerminal;
 const LEAVE: u8 = 0x1d;
 /// How much is read at once.
 const PIECE: usize = 16 << 10;
+/// How much is written at once: a pipe that can be written to takes this without waiting (`PIPE_BUF`).
+const AT_ONCE: usize = 4096;
 
 /// Why a port is no longer attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,7 @@ pub(super) fn attach(console: &UnixStream, interrupts: &Interrupts) -> io::Resul
         terminal,
         has_input: true,
         typed: Vec::new(),
+        said: Vec::new(),
     };
     session.run()
 }
@@ -48,6 +51,8 @@ struct Session<'a> {
     has_input: bool,
     /// What the port has not yet taken.
     typed: Vec<u8>,
+    /// What standard output has not yet taken.
+    said: Vec<u8>,
 }
 
 impl Session<'_> {
@@ -63,7 +68,7 @@ impl Session<'_> {
                     None => stop_here(),
                 }
             }
-            let [interrupts, console, input] = match self.wait() {
+            let [interrupts, console, input, output] = match self.wait() {
                 Ok(found) => found,
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(errno.into()),
@@ -77,51 +82,77 @@ impl Session<'_> {
             if input && let Some(left) = self.read_input(&mut buffer)? {
                 return Ok(left);
             }
+            if output && let Some(left) = self.write_output()? {
+                return Ok(left);
+            }
             self.write_console();
         }
     }
 
-    /// Whether there are interrupts, the port has something to say, the person has.
-    fn wait(&self) -> Result<[bool; 3], Errno> {
-        let stdin = rustix::stdio::stdin();
-        let console = if self.typed.is_empty() {
-            PollFlags::IN
-        } else {
-            PollFlags::IN | PollFlags::OUT
+    /// Whether there are interrupts, the port has something to say, the person has, standard output takes something.
+    fn wait(&self) -> Result<[bool; 4], Errno> {
+        let mut console = PollFlags::empty();
+        // The guest waits while nobody reads.
+        console.set(PollFlags::IN, self.said.is_empty());
+        console.set(PollFlags::OUT, !self.typed.is_empty());
+        let mut fds = vec![PollFd::from_borrowed_fd(
+            self.interrupts.fd(),
+            PollFlags::IN,
+        )];
+        // One that nothing is wanted of would say again and again that it has ended.
+        let mut add = |is_wanted: bool, fd| {
+            is_wanted.then(|| {
+                fds.push(fd);
+                fds.len() - 1
+            })
         };
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(self.interrupts.fd(), PollFlags::IN),
-            PollFd::new(self.console, console),
-        ];
+        let console = add(!console.is_empty(), PollFd::new(self.console, console));
         // Who types waits while the guest does not read.
-        if self.has_input && self.typed.is_empty() {
-            fds.push(PollFd::from_borrowed_fd(stdin, PollFlags::IN));
-        }
+        let input = add(
+            self.has_input && self.typed.is_empty(),
+            PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN),
+        );
+        let output = add(
+            !self.said.is_empty(),
+            PollFd::from_borrowed_fd(rustix::stdio::stdout(), PollFlags::OUT),
+        );
         poll(&mut fds, None)?;
-        let ready = |index: usize| {
-            let readable = PollFlags::IN | PollFlags::HUP | PollFlags::ERR;
-            fds.get(index)
-                .is_some_and(|fd| fd.revents().intersects(readable))
+        let is_ready = |index: Option<usize>| {
+            let fd = index.and_then(|index| fds.get(index));
+            fd.is_some_and(|fd| !fd.revents().is_empty())
         };
-        Ok([ready(0), ready(1), ready(2)])
+        Ok([Some(0), console, input, output].map(is_ready))
     }
 
     fn read_console(&mut self, buffer: &mut [u8]) -> io::Result<Option<Left>> {
+        if !self.said.is_empty() {
+            return Ok(None);
+        }
         match self.console.read(buffer) {
             Ok(0) => Ok(Some(Left::Ended)),
             Ok(count) => {
-                let mut output = io::stdout().lock();
-                let written = output.write_all(&buffer[..count]);
-                match written.and_then(|()| output.flush()) {
-                    Ok(()) => Ok(None),
-                    Err(error) if is_gone(&error) => Ok(Some(Left::Gone)),
-                    Err(error) => Err(error),
-                }
+                self.said.extend(&buffer[..count]);
+                Ok(None)
             }
             Err(error) if is_for_later(&error) => Ok(None),
             // A worker that dies with something unread.
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Ok(Some(Left::Ended)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Gives standard output, which takes something, what the port said.
+    fn write_output(&mut self) -> io::Result<Option<Left>> {
+        let piece = &self.said[..self.said.len().min(AT_ONCE)];
+        // Not by way of std, which would wait until all is taken.
+        match rustix::io::write(rustix::stdio::stdout(), piece) {
+            Ok(count) => {
+                self.said.drain(..count);
+                Ok(None)
+            }
+            Err(Errno::INTR | Errno::AGAIN) => Ok(None),
+            Err(Errno::PIPE | Errno::IO) => Ok(Some(Left::Gone)),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -166,9 +197,4 @@ impl Session<'_> {
 
 fn is_for_later(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
-}
-
-/// Whether it says that nobody takes the output any more.
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::BrokenPipe || Errno::from_io_error(error) == Some(Errno::IO)
 }

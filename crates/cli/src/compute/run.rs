@@ -46,15 +46,18 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         let message = format!("Ending {}", printable(system.id()));
         ended = Some(progress::during(&message, || stop::terminate(&system)));
     }
-    match outcome? {
-        Outcome::Ended => report(args, ended.transpose()?.as_ref()),
+    let outcome = outcome?;
+    // What could not be ended is still there.
+    let ended = ended.transpose()?;
+    match outcome {
+        Outcome::Ended => report(args, ended.as_ref()),
         Outcome::Left(signal) => {
             if stays {
                 let id = printable(system.id());
                 eprintln!("{id} goes on; `hdv console {id}` attaches to it again");
             }
             if args.output.json
-                && let Some(status) = ended.transpose()?
+                && let Some(status) = ended
             {
                 print_line(&serde_json::json!({ "exit": status }))?;
             }
@@ -73,9 +76,6 @@ enum Outcome {
     Left(Option<Signal>),
 }
 
-fn create(args: &RunArgs, devices: &[OwnDevice]) -> Result<ComputeSystem, Failure> {
-    let suggested = args
-        .document
 /// The document that was given; an id in its place is an easy mistake.
 fn given(path: &Path) -> Result<ComputeSystemDocument, Failure> {
     document::read(path).map_err(|error| {
@@ -86,6 +86,9 @@ fn given(path: &Path) -> Result<ComputeSystemDocument, Failure> {
     })
 }
 
+fn create(args: &RunArgs, devices: &[OwnDevice]) -> Result<ComputeSystem, Failure> {
+    let suggested = args
+        .document
         .as_deref()
         .map_or_else(|| "vm".to_owned(), naming::of_file);
     let given = args.document.as_deref().map(given).transpose()?;
@@ -115,7 +118,7 @@ fn live(
     system: &ComputeSystem,
     interrupts: &Interrupts,
 ) -> Result<Outcome, Failure> {
-    if let Some(signal) = start(system, interrupts)? {
+    if let Some(signal) = start(args, system, interrupts)? {
         return Ok(Outcome::Left(Some(signal)));
     }
     let left = if args.output.json {
@@ -147,8 +150,12 @@ fn live(
     })
 }
 
-/// Starts the VM; a signal that came meanwhile.
-fn start(system: &ComputeSystem, interrupts: &Interrupts) -> Result<Option<Signal>, Failure> {
+/// Starts the VM; a signal that came meanwhile, which breaks the start off unless the VM is to go on.
+fn start(
+    args: &RunArgs,
+    system: &ComputeSystem,
+    interrupts: &Interrupts,
+) -> Result<Option<Signal>, Failure> {
     let is_done = AtomicBool::new(false);
     let waker = interrupts.waker();
     let message = format!("Starting {}", printable(system.id()));
@@ -167,8 +174,10 @@ fn start(system: &ComputeSystem, interrupts: &Interrupts) -> Result<Option<Signa
                 {
                     asked = Some(signal);
                     interrupts.be_impatient();
-                    // It may have failed meanwhile, which the start tells.
-                    let _ = system.terminate();
+                    if !args.keep {
+                        // It may have failed meanwhile, which the start tells.
+                        let _ = system.terminate();
+                    }
                 }
                 if starting.is_finished() {
                     break;
@@ -179,6 +188,7 @@ fn start(system: &ComputeSystem, interrupts: &Interrupts) -> Result<Option<Signa
                 .join()
                 .map_err(|_| "the thread that starts the VM has panicked")?;
             match asked.or_else(|| interrupts.ending()) {
+                Some(signal) if args.keep => Ok(result.map(|()| Some(signal))?),
                 Some(signal) => Ok(Some(signal)),
                 None => result.map(|()| None).map_err(Failure::from),
             }
