@@ -150,13 +150,13 @@ fn host(id: &str, instance: Uuid, plug: bool) -> Result<(), Failure> {
 
 fn restricted(instance: Uuid, own: bool) -> Result<(), Failure> {
     let socket = broker_socket()?;
+    let own = own.then(clients::function).transpose()?;
     lock_in()?;
     let host = DeviceHost::new(HostOptions::restricted())?;
     host.attach(RestrictedSystem::over(socket)?)?;
-    if own {
-        clients::announce(&host, instance)?;
-    } else {
-        announce(&host, instance, &Journal::default())?;
+    match own {
+        Some(function) => clients::announce(&host, instance, function)?,
+        None => announce(&host, instance, &Journal::default())?,
     }
     say("announced");
     stay();

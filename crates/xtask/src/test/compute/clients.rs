@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use hdv::{DeviceHost, DeviceIds, HostOptions, Uuid};
+use hdv::{DeviceHost, DeviceIds, Function, HostOptions, Uuid};
 use hdv_compute::ComputeSystem;
 use hdv_compute::document::HostingModel;
 use hdv_devices::DeviceKind;
@@ -36,14 +36,23 @@ fn own_sensor() -> Result<&'static DeviceKind, Failure> {
     sensor.ok_or_else(|| "there is no sensor".into())
 }
 
-/// Makes the worker's own sensor in a host of another process.
-pub(crate) fn announce(host: &DeviceHost, instance: Uuid) -> Result<(), Failure> {
-    let kind = own_sensor()?;
+/// The worker's own sensor, for a host of another process. What it measures until it is configured opens files: it is made before
+/// its process locks itself in.
+pub(crate) fn function() -> Result<Box<dyn Function>, Failure> {
+    Ok(hdv::pci_function(own_sensor()?.configured()?)?)
+}
+
+/// Announces it.
+pub(crate) fn announce(
+    host: &DeviceHost,
+    instance: Uuid,
+    function: Box<dyn Function>,
+) -> Result<(), Failure> {
     let ids = DeviceIds {
-        class_id: kind.class_id,
+        class_id: own_sensor()?.class_id,
         instance_id: instance,
     };
-    let device = host.create_device(ids, hdv::pci_function(kind.configured()?)?)?;
+    let device = host.create_device(ids, function)?;
     Ok(host.announce(device.id())?)
 }
 
@@ -124,7 +133,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let system = ComputeSystem::create(ID, &document.to_string())?;
     let host = DeviceHost::new(HostOptions::default())?;
     host.attach(system.system())?;
-    announce(&host, instance(1))?;
+    announce(&host, instance(1), function()?)?;
     let restricted = Restricted::start(instance(2), true, &system)?;
     system.start()?;
     let properties = system.properties()?;
