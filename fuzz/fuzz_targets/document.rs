@@ -23,6 +23,9 @@ fn look(text: &str) {
     }
     if let Ok(request) = ModifyRequest::parse(text) {
         let again = ModifyRequest::parse(&request.to_json()).expect("what we write can be read");
-        assert_eq!((again.instance_id, again.device), (request.instance_id, request.device));
+        assert_eq!(
+            (again.instance_id, again.device),
+            (request.instance_id, request.device)
+        );
     }
 }

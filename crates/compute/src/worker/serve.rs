@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use hdv_control::{Link, LinkServer, PeerCredentials, RuntimeDirectory};
+use hdv_control::{Link, LinkServer, RuntimeDirectory};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -33,14 +33,14 @@ pub(super) fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (place, worker, server) = match prepare(&startup) {
+    let (place, worker, server, creator) = match prepare(&startup) {
         Ok(prepared) => prepared,
         Err(error) => {
             startup.refuse(&error);
             return ExitCode::FAILURE;
         }
     };
-    let code = match greet(startup, &worker) {
+    let code = match greet(startup, &creator) {
         Ok(()) => {
             let ended = worker.wait_until(None, |inner| {
                 inner.is_told && (inner.is_quitting || inner.handles.is_empty())
@@ -64,7 +64,7 @@ pub(super) fn run() -> ExitCode {
     code
 }
 
-fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer)> {
+fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer, Arc<Connection>)> {
     let io = |doing: &str, source| Error::Io {
         doing: doing.to_owned(),
         source,
@@ -95,6 +95,10 @@ fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer)> {
         message: error.message,
     })?;
     end_on_signals(&worker).map_err(|source| io("waiting for signals", source))?;
+    // Before anybody else can open a handle: the first one that is closed would be the last.
+    let peer = startup.peer();
+    let peer = peer.map_err(|source| io("asking who the creator is", source))?;
+    let creator = Arc::new(Connection::of_creator(&worker, peer));
     let accepted = Arc::clone(&worker);
     let name = place.socket().display().to_string();
     let server = LinkServer::start(listener, &name, CONNECTIONS_LIMIT, move |peer| {
@@ -102,7 +106,7 @@ fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer)> {
     })
     .map_err(|source| io("listening for handles and device hosts", source))?;
     tracing::info!(id = startup.id, socket = name, "created");
-    Ok((place, worker, server))
+    Ok((place, worker, server, creator))
 }
 
 fn consoles(
@@ -126,20 +130,14 @@ fn consoles(
         .collect()
 }
 
-/// Says that the worker is there. From here on the creator has a handle.
-fn greet(startup: Startup, worker: &Arc<Worker>) -> Result<()> {
+/// Says that the worker is there. From here on the creator can use its handle.
+fn greet(startup: Startup, creator: &Arc<Connection>) -> Result<()> {
     let broken = |source| Error::Io {
         doing: "answering the creator".to_owned(),
         source,
     };
     let stream = startup.ready()?;
-    let peer = PeerCredentials::of(&stream).map_err(broken)?;
-    let creator = Arc::new(Connection::of_creator(worker, peer));
-    let link = Link::over(
-        stream,
-        "the creator's connection",
-        Arc::clone(&creator) as _,
-    );
+    let link = Link::over(stream, "the creator's connection", Arc::clone(creator) as _);
     creator.keep(&link.map_err(broken)?);
     Ok(())
 }

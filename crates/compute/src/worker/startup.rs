@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use hdv_control::PeerCredentials;
 use rustix::fs::{Mode, OFlags};
 
 use crate::handover::{self, Order};
@@ -51,6 +52,14 @@ impl Startup {
             document,
             creator,
         })
+    }
+
+    /// Who the creator is.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub(crate) fn peer(&self) -> io::Result<PeerCredentials> {
+        PeerCredentials::of(&self.creator)
     }
 
     /// Tells the creator that others can connect to the worker now. The socket is its handle from here on, before any hello:
