@@ -36,7 +36,7 @@ const BY_HAND_AGAIN: &str = "the same QEMU by hand, again";
 pub(in crate::bench) fn measure(effort: Effort) -> Result<Vec<Section>, BenchError> {
     let parts = prepare()?;
     let id = id("starting");
-    let document = Form::default().document(&id, &parts.facts);
+    let document = without_ports(&Form::default().document(&id, &parts.facts))?;
     let directory = tempfile::Builder::new()
         .prefix("openhdv-bench-")
         .tempdir()
@@ -65,6 +65,14 @@ pub(in crate::bench) fn measure(effort: Effort) -> Result<Vec<Section>, BenchErr
         .value("proportional (PSS)", memory.proportional, None)
         .value("kernel stacks and page tables", memory.kernel, None);
     Ok(vec![start, worker])
+}
+
+/// A document without serial ports: a QEMU by hand has nobody to connect them to.
+fn without_ports(document: &str) -> Result<String, BenchError> {
+    let mut document: Value =
+        serde_json::from_str(document).during("reading the document of a VM")?;
+    document["VirtualMachine"]["Devices"]["ComPorts"] = serde_json::json!({});
+    Ok(document.to_string())
 }
 
 /// Starts one to see QEMU's command line, but for the directory in it, which is `directory` in its place; and the worker's memory.
