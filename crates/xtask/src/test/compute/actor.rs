@@ -3,6 +3,7 @@
 //! Each but the first prints what it has done, a line each, and stays until its standard input ends.
 
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -191,7 +192,11 @@ pub(super) struct Playing {
 impl Playing {
     pub(super) fn start(actor: &Actor) -> Result<Self, Failure> {
         let mut command = command(actor)?;
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // One that is stopped goes on when the shell goes that its group belongs to.
+            .process_group(0);
         Self::of(command.spawn()?)
     }
 
