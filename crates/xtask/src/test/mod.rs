@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 200_000)]
     c_samples: u32,
     /// How many VMs the check of what is left behind makes, one after another.
-    #[arg(long, value_name = "NUMBER", default_value_t = 30)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     lifetimes: u32,
 }
 

@@ -62,7 +62,7 @@ pub(super) fn run() -> bool {
         hosting::run,
         many::run,
         faults::run,
-        programs::run,
+        |checks: &mut Checks<'_>| faults::beside(checks, programs::run),
         lifetimes::run,
     ] {
         if !interrupt::requested() {

@@ -33,7 +33,6 @@ pub(super) fn run(checks: &mut Checks<'_>) {
         creator(facts, true)
     });
     checks.check("creator killed, its VM lives on", || creator(facts, false));
-    checks.check("device host that is stopped", || stopped(facts));
     checks.check("restricted host killed", || restricted(facts));
     checks.check("documents that cannot be", || documents(facts));
 }
@@ -153,6 +152,19 @@ fn creator(facts: &Facts, ends_with_handle: bool) -> Result<String, Failure> {
     }
     system.terminate()?;
     Ok("it runs on without its creator and its device, is opened again and terminated".to_owned())
+}
+
+/// Makes the check of a device host that never answers, which waits most of its time, beside others.
+pub(super) fn beside(checks: &mut Checks<'_>, others: impl FnOnce(&mut Checks<'_>)) {
+    let facts = checks.facts;
+    std::thread::scope(|scope| {
+        let check = scope.spawn(|| stopped(facts).map_err(|failure| failure.to_string()));
+        others(checks);
+        checks.check("device host that is stopped", || {
+            let result = check.join().map_err(|_| "its check panicked")?;
+            Ok(result?)
+        });
+    });
 }
 
 fn stopped(facts: &Facts) -> Result<String, Failure> {
