@@ -1,6 +1,7 @@
 //! Compute systems come, run and go.
 
 use std::ffi::c_void;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -58,7 +59,9 @@ pub unsafe extern "C" fn HcsCreateComputeSystem(
         // Callbacks may use it already.
         place.set(handle);
         let begun = begin(operation, tracked, move || {
-            let created = ComputeSystem::create(&id, &document).map_err(Failure::from);
+            // Settled whatever happens: who has the handle waits for it.
+            let created = catch_unwind(|| ComputeSystem::create(&id, &document));
+            let created = created.map_or_else(|_| Err(Failure::fault()), |created| Ok(created?));
             compute.settle(&created);
             created.map(|_| None)
         });
@@ -308,20 +311,19 @@ pub unsafe extern "C" fn HcsWaitForComputeSystemExit(
 }
 
 fn exit(compute: &Compute, timeout: u32) -> Result<ExitStatus, Failure> {
-    let system = compute.system()?;
+    let limit = Duration::from_millis(timeout.into());
+    let deadline = (timeout != INFINITE).then(|| Instant::now() + limit);
+    let system = compute.system_by(deadline)?;
     if let Some(status) = system.wait_for_exit(Duration::ZERO) {
         return Ok(status);
     }
     if timeout > 0 {
         compute.check_outside_call("HcsWaitForComputeSystemExit")?;
     }
-    let begun = Instant::now();
-    let limit = Duration::from_millis(timeout.into());
     loop {
-        let left = match timeout {
-            INFINITE => SLICE,
-            _ => limit.saturating_sub(begun.elapsed()),
-        };
+        let left = deadline.map_or(SLICE, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        });
         if left.is_zero() {
             return Err(Failure::new(
                 codes::HCS_E_OPERATION_TIMEOUT,

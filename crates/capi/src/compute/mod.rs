@@ -8,6 +8,7 @@ mod properties;
 mod query;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use hdv_compute::ComputeSystem;
 
@@ -40,7 +41,7 @@ enum Creation {
 
 impl Compute {
     /// One that is being created.
-    fn creating() -> Arc<Self> {
+    pub(crate) fn creating() -> Arc<Self> {
         Arc::new(Self {
             process: Process::this(),
             creation: Mutex::new(Creation::Pending),
@@ -90,15 +91,33 @@ impl Compute {
     /// # Errors
     /// It is another process's, or its creation failed.
     pub(crate) fn system(&self) -> Result<ComputeSystem, Failure> {
+        self.system_by(None)
+    }
+
+    /// The same, waiting for the creation no longer than until `deadline`.
+    ///
+    /// # Errors
+    /// As there; `HCS_E_OPERATION_TIMEOUT`.
+    fn system_by(&self, deadline: Option<Instant>) -> Result<ComputeSystem, Failure> {
         self.process.check("compute system")?;
         let mut creation = self.creation();
         loop {
             match &*creation {
                 Creation::Pending => {
-                    creation = self
-                        .settled
-                        .wait(creation)
-                        .unwrap_or_else(PoisonError::into_inner);
+                    let Some(deadline) = deadline else {
+                        let waited = self.settled.wait(creation);
+                        creation = waited.unwrap_or_else(PoisonError::into_inner);
+                        continue;
+                    };
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(Failure::new(
+                            codes::HCS_E_OPERATION_TIMEOUT,
+                            "the compute system was still being created when the time was over",
+                        ));
+                    }
+                    let waited = self.settled.wait_timeout(creation, left);
+                    creation = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Creation::Done(system) => return Ok(system.clone()),
                 Creation::Failed(code, text) => {
