@@ -80,11 +80,11 @@ struct Call {
 }
 
 /// What a call is.
-#[derive(Clone)]
 pub(crate) struct Tracked {
     pub(crate) kind: OperationType,
     /// The handle that it was made with, or makes.
     pub(crate) handle: HcsSystem,
+    /// Until the call has ended.
     pub(crate) system: Option<Arc<Compute>>,
     /// It ends only after calls into devices of the system have.
     pub(crate) waits_for_devices: bool,
@@ -224,10 +224,11 @@ impl Operation {
         let mut state = self.state();
         let Some(call) = &mut state.call else { return };
         call.outcome = Some(outcome);
-        let tracked = call.tracked.clone();
+        // An operation that is kept must not keep the system's handle open: its VM may be one that ends with the last.
+        let system = call.tracked.system.take();
         self.ended.notify_all();
         self.tell(state);
-        if let Some(system) = &tracked.system
+        if let Some(system) = &system
             && let Some(pass) = self.gate.enter()
         {
             let handle = self.state().handle;

@@ -117,6 +117,24 @@ fn a_panic_in_the_work_is_a_result() {
     HcsCloseOperation(operation);
 }
 
+#[test]
+fn an_operation_that_is_kept_does_not_keep_its_system() {
+    let operation = created();
+    let compute = Compute::creating();
+    let tracked = Tracked {
+        system: Some(Arc::clone(&compute)),
+        ..tracked(OperationType::Create)
+    };
+    begin(operation, tracked, || Ok(None)).unwrap();
+    assert_eq!(waited(operation, PATIENCE).0, codes::S_OK);
+    let deadline = Instant::now() + Duration::from_millis(PATIENCE.into());
+    while Arc::strong_count(&compute) > 1 {
+        assert!(Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    HcsCloseOperation(operation);
+}
+
 /// What a callback saw: the operation and its result.
 type Seen = (usize, Hresult);
 
