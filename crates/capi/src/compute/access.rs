@@ -1,8 +1,9 @@
 //! Files that a VM may use. VMs run as their user, who may what he may: there is nothing to grant, and a file that is not
 //! there, or that the user may not read, is told of here.
 
-use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{Error, ErrorKind};
+
+use rustix::fs::{Access, access};
 
 use crate::error::{Failure, codes};
 use crate::guard;
@@ -10,9 +11,11 @@ use crate::strings::string;
 use crate::types::{Hresult, Pcwstr};
 
 fn check(path: &str) -> Result<(), Failure> {
-    match File::open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => {
+    // Not opened: that waits for a writer where the file is a pipe, and does things to some devices.
+    match access(path, Access::READ_OK) {
+        Ok(()) => Ok(()),
+        Err(errno) => {
+            let error = Error::from(errno);
             let code = match error.kind() {
                 ErrorKind::NotFound | ErrorKind::NotADirectory => codes::FILE_NOT_FOUND,
                 ErrorKind::PermissionDenied => codes::E_ACCESSDENIED,
