@@ -28,13 +28,20 @@ impl LocalHost {
 
     /// Attaches it to a system.
     pub(super) fn attach(&self, system: Arc<dyn System>, process_id: u32) -> Result<(), Failure> {
+        Self::check_process(process_id)?;
+        Ok(self.host.host().attach(system)?)
+    }
+
+    /// # Errors
+    /// It is not this process.
+    pub(super) fn check_process(process_id: u32) -> Result<(), Failure> {
         if process_id != std::process::id() {
             return Err(Failure::argument(format!(
                 "the device host is in this process, {}, not in {process_id}",
                 std::process::id()
             )));
         }
-        Ok(self.host.host().attach(system)?)
+        Ok(())
     }
 }
 

@@ -51,6 +51,8 @@ unsafe extern "C-unwind" fn register_with_broker(
                 "the device host is not one of this library's in this process",
             )
         })?;
+        // Before the socket is taken, which is there once.
+        LocalHost::check_process(process_id)?;
         // SAFETY: an object of the class whose table this function is in; its caller keeps it.
         let support = unsafe { &(*this.cast::<Object<BrokerSupport>>()).content };
         let socket = support
