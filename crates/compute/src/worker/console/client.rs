@@ -4,6 +4,9 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
+
 use super::history::History;
 
 /// Who reads and writes a port, on a socket that does not block.
@@ -53,6 +56,18 @@ impl Client {
     /// Whether it can be forgotten.
     pub(super) fn is_done(&self) -> bool {
         self.has_ended_input && (self.is_gone || self.has_been_ended)
+    }
+
+    /// Whether it has closed its end, and all that it wrote has been taken.
+    pub(super) fn has_left(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut fds = [PollFd::new(&self.stream, PollFlags::empty())];
+        let hung_up =
+            poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP);
+        hung_up && ioctl_fionread(&self.stream).is_ok_and(|unread| unread == 0)
     }
 
     /// Sends what it has not yet got, as far as it takes it; and, if that was the last, the end.

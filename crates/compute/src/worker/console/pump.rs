@@ -23,6 +23,10 @@ const SHARE: usize = INPUT / CLIENTS;
 /// How long nobody is accepted after accepting has failed, for want of descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// What a client is told that is one too many.
+pub(super) const FULL: &str =
+    "\r\n[this serial port has as many clients as it can have: come back when one has left]\r\n";
+
 /// Where the guest's end is.
 enum Guest {
     /// QEMU has not connected.
@@ -270,9 +274,15 @@ impl Pump {
     }
 
     fn accept_clients(&mut self, listener: usize) {
-        while let Some(stream) = accept(&self.listeners[listener], &mut self.pause) {
+        while let Some(mut stream) = accept(&self.listeners[listener], &mut self.pause) {
+            if self.clients.len() >= CLIENTS {
+                // Who has left since the last poll is in nobody's way.
+                self.clients.retain(|client| !client.has_left());
+            }
             if self.clients.len() >= CLIENTS {
                 tracing::warn!("a serial port has {CLIENTS} clients; a further one is let go");
+                // It may be gone again.
+                let _ = stream.write(FULL.as_bytes());
                 continue;
             }
             let mut client = Client::new(stream, &self.history);
