@@ -254,6 +254,35 @@ fn a_stopped_worker_does_not_hold_the_list_up() {
     until("both", || ids() == ["running", "stopped"]);
 }
 
+#[test]
+fn connections_that_say_nothing_lock_nobody_out() {
+    if !inside("connections_that_say_nothing_lock_nobody_out") {
+        return;
+    }
+    let system = ComputeSystem::create("besieged", &document(true)).unwrap();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap();
+    let mut entries = std::fs::read_dir(Path::new(&runtime).join("openhdv/systems")).unwrap();
+    let socket = entries.find_map(|entry| {
+        let path = entry.unwrap().path();
+        path.extension()
+            .is_some_and(|end| end == "sock")
+            .then_some(path)
+    });
+    let socket = socket.unwrap();
+    // More than a worker takes.
+    let silent: Vec<_> = (0..300)
+        .map(|_| std::os::unix::net::UnixStream::connect(&socket).unwrap())
+        .collect();
+    let opened: Vec<_> = (0..4)
+        .map(|_| ComputeSystem::open("besieged").unwrap())
+        .collect();
+    assert_eq!(ids(), ["besieged"]);
+    for handle in opened.iter().chain([&system]) {
+        assert_eq!(handle.properties().unwrap().state, State::Created);
+    }
+    drop(silent);
+}
+
 /// The creator in the tests that kill it. Nothing by itself.
 #[test]
 fn creator() {

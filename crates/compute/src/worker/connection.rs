@@ -1,6 +1,7 @@
 //! One connection to the worker: who it is, and what it may ask. What is done then is elsewhere.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdv_control::{ControlError, Link, LinkHandler, PeerCredentials};
@@ -27,6 +28,8 @@ pub(super) struct Connection {
     number: u64,
     peer: PeerCredentials,
     role: Mutex<Role>,
+    /// It has said who it is.
+    is_greeted: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -51,6 +54,7 @@ impl Connection {
             number,
             peer,
             role: Mutex::new(Role::New),
+            is_greeted: AtomicBool::new(false),
         }
     }
 
@@ -117,6 +121,7 @@ impl Connection {
                 self.worker.notify();
             }
         }
+        self.is_greeted.store(true, Ordering::SeqCst);
         let welcome = Welcome {
             id: self.worker.id.clone(),
             runtime_id: self.worker.runtime_id,
@@ -277,5 +282,9 @@ impl LinkHandler for Connection {
             Role::Host(host) => self.worker.host_gone(host.id),
             Role::New | Role::Observer | Role::Closed => {}
         }
+    }
+
+    fn is_greeted(&self) -> bool {
+        self.is_greeted.load(Ordering::SeqCst)
     }
 }

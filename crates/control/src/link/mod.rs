@@ -59,6 +59,12 @@ pub trait LinkHandler: Send + Sync {
     /// The connection has ended; exactly once, last, after every notice. Calls of ours that were under way have failed;
     /// calls of the other end may still be.
     fn closed(&self, link: &Link);
+
+    /// Whether the other end has said who it is, where it has to. A [`LinkServer`] asks, and ends connections of which this
+    /// is not so within 10 seconds; it must not wait. Once it is so, it stays so.
+    fn is_greeted(&self) -> bool {
+        true
+    }
 }
 
 /// One end of such a connection. Clones are the same end; it is closed by [`Link::close`], by the other end, or when
