@@ -93,8 +93,11 @@ impl Bar {
 }
 
 /// Puts BARs into their registers, in whatever order they are declared.
+///
+/// A bridge has `count` of two registers only.
 pub(crate) fn arrange(
     declared: &[(BarIndex, Bar)],
+    count: u8,
 ) -> Result<[Option<Bar>; BAR_COUNT], ConfigError> {
     let mut bars = [None; BAR_COUNT];
     let mut taken = [false; BAR_COUNT];
@@ -102,12 +105,18 @@ pub(crate) fn arrange(
     sorted.sort_by_key(|(index, _)| *index);
     for (index, bar) in sorted {
         bar.check(index)?;
+        if index.get() >= count.into() {
+            return Err(ConfigError::BarOfBridge { index });
+        }
         if taken[index.get()] {
             return Err(ConfigError::BarOverlap { index });
         }
         taken[index.get()] = true;
         if bar.kind == BarKind::Memory64 {
-            let next = index.next().ok_or(ConfigError::BarLast { index })?;
+            let next = index
+                .next()
+                .filter(|next| next.get() < count.into())
+                .ok_or(ConfigError::BarLast { index })?;
             taken[next.get()] = true;
         }
         bars[index.get()] = Some(bar);

@@ -3,7 +3,10 @@
 
 use crate::bar::{Bar, Bars, arrange};
 use crate::bar_index::{BAR_COUNT, BarIndex};
-use crate::capability::{BarPlan, Capability, CapabilityRegisters, ExtendedCapability, Window};
+use crate::bridge;
+use crate::capability::{
+    BarPlan, BridgeSubsystem, Capability, CapabilityRegisters, ExtendedCapability, Window,
+};
 use crate::config_space::{ConfigSpace, Places};
 use crate::error::ConfigError;
 use crate::identity::Identity;
@@ -12,13 +15,15 @@ use crate::placed::{AnyCapability, Placed};
 use crate::registers::{Field, Registers};
 use crate::spec::header::{self, Command, Status};
 use crate::spec::{
-    CAPABILITY_ID, CAPABILITY_NEXT, COMPATIBLE_SIZE, CONFIG_SPACE_SIZE, capability_id, extended,
+    self, CAPABILITY_ID, CAPABILITY_NEXT, COMPATIBLE_SIZE, CONFIG_SPACE_SIZE, capability_id,
+    extended,
 };
 
 /// The description of a config space. What is wrong with it comes out in [`build`](Self::build).
 #[derive(Debug)]
 pub struct ConfigSpaceBuilder {
     identity: Identity,
+    is_bridge: bool,
     bars: Vec<(BarIndex, Bar)>,
     capabilities: Vec<Box<dyn Capability>>,
     extended_capabilities: Vec<Box<dyn ExtendedCapability>>,
@@ -29,14 +34,24 @@ impl ConfigSpace {
     /// Begins the description of a config space.
     #[must_use]
     pub fn builder(identity: Identity) -> ConfigSpaceBuilder {
-        ConfigSpaceBuilder::new(identity)
+        ConfigSpaceBuilder::new(identity, false)
+    }
+
+    /// Begins the description of a bridge's config space, with a type 1 header (PCI Express Base
+    /// Specification 7.5.1.3): a root port or a port of a switch. It has no I/O window. The
+    /// header has no place for subsystem ids: they get a capability of their own, at the end of
+    /// the list, unless the subsystem vendor id is 0.
+    #[must_use]
+    pub fn bridge_builder(identity: Identity) -> ConfigSpaceBuilder {
+        ConfigSpaceBuilder::new(identity, true)
     }
 }
 
 impl ConfigSpaceBuilder {
-    pub(crate) fn new(identity: Identity) -> Self {
+    fn new(identity: Identity, is_bridge: bool) -> Self {
         Self {
             identity,
+            is_bridge,
             bars: Vec::new(),
             capabilities: Vec::new(),
             extended_capabilities: Vec::new(),
@@ -100,11 +115,20 @@ impl ConfigSpaceBuilder {
     ///
     /// # Errors
     /// The first thing found to be wrong with the description.
-    pub fn build(self) -> Result<ConfigSpace, ConfigError> {
+    pub fn build(mut self) -> Result<ConfigSpace, ConfigError> {
         if self.identity.vendor_id == header::VENDOR_ID_NONE {
             return Err(ConfigError::VendorId(self.identity.vendor_id));
         }
-        let bars = arrange(&self.bars)?;
+        let bar_count = if self.is_bridge {
+            spec::bridge::BAR_COUNT
+        } else {
+            header::BAR_COUNT
+        };
+        let bars = arrange(&self.bars, bar_count)?;
+        if self.is_bridge && self.identity.subsystem_vendor_id != 0 {
+            let subsystem = BridgeSubsystem::of(&self.identity);
+            self.capabilities.push(Box::new(subsystem));
+        }
         self.check_capabilities(bars)?;
 
         let mut map = Map::default();
@@ -116,6 +140,18 @@ impl ConfigSpaceBuilder {
 
         let mut registers = Registers::new(map.end());
         lay_out_header(&mut registers, &self.identity, has_list);
+        if self.is_bridge {
+            bridge::lay_out(&mut registers);
+        } else {
+            lay_out_subsystem(&mut registers, &self.identity);
+        }
+        let header_type = if self.is_bridge {
+            spec::bridge::HEADER_TYPE
+        } else {
+            0
+        };
+        let field = Field::read_only(header_type.into()).sticky(header::MULTI_FUNCTION.into());
+        registers.define(header::HEADER_TYPE, 1, field);
         let mut bars = Bars::new(bars);
         bars.lay_out(&mut registers);
         for device in &self.registers {
@@ -140,6 +176,7 @@ impl ConfigSpaceBuilder {
             registers,
             bars,
             identity: self.identity,
+            is_bridge: self.is_bridge,
             capabilities,
             places: Places::default(),
             device_registers: self.registers.iter().map(DeviceRegisters::range).collect(),
@@ -216,12 +253,6 @@ fn lay_out_header(registers: &mut Registers, identity: &Identity, has_list: bool
         (header::DEVICE_ID, 2, identity.device_id.into()),
         (header::REVISION_ID, 1, identity.revision_id.into()),
         (header::CLASS_CODE, 3, identity.class.to_u24()),
-        (
-            header::SUBSYSTEM_VENDOR_ID,
-            2,
-            identity.subsystem_vendor_id.into(),
-        ),
-        (header::SUBSYSTEM_ID, 2, identity.subsystem_id.into()),
     ];
     for (offset, width, value) in fixed {
         registers.define(offset, width, Field::read_only(value));
@@ -238,6 +269,15 @@ fn lay_out_header(registers: &mut Registers, identity: &Identity, has_list: bool
     registers.define(header::STATUS, 2, status);
     for scratch in [header::CACHE_LINE_SIZE, header::INTERRUPT_LINE] {
         registers.define(scratch, 1, Field::read_only(0).writable(0xff));
+    }
+}
+
+fn lay_out_subsystem(registers: &mut Registers, identity: &Identity) {
+    for (offset, value) in [
+        (header::SUBSYSTEM_VENDOR_ID, identity.subsystem_vendor_id),
+        (header::SUBSYSTEM_ID, identity.subsystem_id),
+    ] {
+        registers.define(offset, 2, Field::read_only(value.into()));
     }
 }
 

@@ -5,17 +5,18 @@ use std::ops::Range;
 
 use crate::bar::{Bar, Bars};
 use crate::bar_index::{BAR_COUNT, BarIndex};
+use crate::bridge;
 use crate::capability::{Change, MsiView, MsixView, Window, msi, power};
 use crate::effects::Effects;
 use crate::identity::{ClassCode, Identity};
 use crate::placed::{AnyCapability, Placed};
 use crate::registers::Registers;
-use crate::spec::CONFIG_SPACE_SIZE;
 use crate::spec::express::{DEVICE_CONTROL, DeviceStatus};
 use crate::spec::header::{self, Command, Status};
 use crate::spec::power::{CONTROL_STATUS, PowerState};
+use crate::spec::{self, CONFIG_SPACE_SIZE};
 
-/// The 4 KiB of config space of a type 0 function (PCI Express Base Specification 7.2, 7.5.1).
+/// The 4 KiB of config space of a function (PCI Express Base Specification 7.2, 7.5.1).
 ///
 /// Reads, writes and resets never allocate.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub struct ConfigSpace {
     pub(crate) registers: Registers,
     pub(crate) bars: Bars,
     pub(crate) identity: Identity,
+    /// The header is of type 1.
+    pub(crate) is_bridge: bool,
     pub(crate) capabilities: Vec<Placed>,
     pub(crate) places: Places,
     /// Where plain device registers are.
@@ -85,7 +88,7 @@ impl ConfigSpace {
     pub(crate) fn write_word(&mut self, offset: u16, enable: u32, data: u32) -> Effects {
         let (before, after) = self.registers.write(offset, enable, data);
         if offset < header::END {
-            return header_effects(offset, before, after);
+            return self.header_effects(offset, before, after);
         }
         let owner = self
             .capabilities
@@ -170,6 +173,14 @@ impl ConfigSpace {
         true
     }
 
+    /// Says in the header type whether the function's device has functions beyond function 0. It
+    /// does not until it is said so; resets do not change it.
+    pub fn set_multi_function(&mut self, multi_function: bool) {
+        let bit = u32::from(header::MULTI_FUNCTION) << 16;
+        let value = if multi_function { bit } else { 0 };
+        self.registers.store(header::HEADER_TYPE, bit, value);
+    }
+
     /// What the function is.
     #[must_use]
     pub fn identity(&self) -> Identity {
@@ -215,6 +226,9 @@ impl ConfigSpace {
     pub fn probed_bars(&self) -> [u32; BAR_COUNT] {
         BarIndex::ALL.map(|index| {
             let at = index.offset();
+            if !self.bar_registers().contains(&at) {
+                return 0;
+            }
             self.registers.load(at) | self.registers.write_mask(at)
         })
     }
@@ -271,17 +285,28 @@ impl ConfigSpace {
                 _ => None,
             })
     }
-}
 
-/// What a write to a word of the header asks the owner to act on.
-fn header_effects(offset: u16, before: u32, after: u32) -> Effects {
-    const BARS: Range<u16> = header::BAR0..header::BAR0 + 4 * header::BAR_COUNT as u16;
-    let changed = before ^ after;
-    if offset == header::COMMAND && changed & 0xffff != 0 {
-        Effects::COMMAND
-    } else if BARS.contains(&offset) && changed != 0 {
-        Effects::BAR
-    } else {
-        Effects::empty()
+    /// Where the BARs are.
+    fn bar_registers(&self) -> Range<u16> {
+        let count = if self.is_bridge {
+            spec::bridge::BAR_COUNT
+        } else {
+            header::BAR_COUNT
+        };
+        header::BAR0..header::BAR0 + 4 * u16::from(count)
+    }
+
+    /// What a write to a word of the header asks the owner to act on.
+    fn header_effects(&self, offset: u16, before: u32, after: u32) -> Effects {
+        let changed = before ^ after;
+        if offset == header::COMMAND && changed & 0xffff != 0 {
+            Effects::COMMAND
+        } else if self.bar_registers().contains(&offset) && changed != 0 {
+            Effects::BAR
+        } else if self.is_bridge {
+            bridge::header_effects(offset, before, after)
+        } else {
+            Effects::empty()
+        }
     }
 }

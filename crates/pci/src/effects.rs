@@ -33,5 +33,13 @@ bitflags! {
         /// VF Memory Space Enable or the system page size changed, or the address of a VF BAR.
         /// Sizing one does this too, twice.
         const VF_BAR = 1 << 8;
+        /// A bridge's primary, secondary or subordinate bus number changed.
+        const BUS_NUMBERS = 1 << 9;
+        /// Base or limit of a bridge's memory window changed. Whether windows are open is in the
+        /// command register.
+        const WINDOWS = 1 << 10;
+        /// Secondary Bus Reset of a bridge was set, having been clear: everything below is to be
+        /// reset, and stays in reset until software clears it.
+        const SECONDARY_BUS_RESET = 1 << 11;
     }
 }

@@ -36,6 +36,12 @@ pub enum ConfigError {
         /// The BAR.
         index: BarIndex,
     },
+    /// A bridge has no such BAR.
+    #[error("BAR {index} is declared for a bridge, which has BARs 0 and 1 only")]
+    BarOfBridge {
+        /// The BAR.
+        index: BarIndex,
+    },
     /// A register is used by two BARs: declared twice, or the upper half of the one before.
     #[error("BAR {index} is declared twice or is the upper half of the 64-bit BAR before it")]
     BarOverlap {

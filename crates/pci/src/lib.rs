@@ -47,6 +47,7 @@
 
 mod bar;
 mod bar_index;
+mod bridge;
 mod builder;
 pub mod capability;
 mod config_space;
@@ -66,6 +67,7 @@ mod vf_routing;
 
 pub use bar::{Bar, BarKind};
 pub use bar_index::{BarIndex, BarIndexError};
+pub use bridge::BridgeView;
 pub use builder::ConfigSpaceBuilder;
 pub use capability::{
     Ari, BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,

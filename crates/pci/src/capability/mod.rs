@@ -10,6 +10,7 @@ use crate::error::ConfigError;
 use crate::registers::{Field, Registers};
 
 mod ari;
+mod bridge_subsystem;
 mod express;
 pub(crate) mod msi;
 mod msix;
@@ -21,6 +22,7 @@ mod sriov_view;
 mod vendor;
 
 pub use ari::Ari;
+pub(crate) use bridge_subsystem::BridgeSubsystem;
 pub use express::PciExpress;
 pub use msi::{Msi, MsiView};
 pub use msix::{BarOffset, Msix, MsixView};

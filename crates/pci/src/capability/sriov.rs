@@ -132,7 +132,7 @@ impl Sriov {
     }
 
     fn arranged(&self) -> Result<[Option<Bar>; BAR_COUNT], ConfigError> {
-        arrange(&self.bars).map_err(|error| ConfigError::VfBar(Box::new(error)))
+        arrange(&self.bars, header::BAR_COUNT).map_err(|error| ConfigError::VfBar(Box::new(error)))
     }
 
     /// The VFs' BARs are within the addresses they can have.

@@ -18,8 +18,10 @@ pub const CLASS_CODE: u16 = 0x09;
 pub const CACHE_LINE_SIZE: u16 = 0x0c;
 /// Latency timer, 8 bits; 0 in PCI Express.
 pub const LATENCY_TIMER: u16 = 0x0d;
-/// Header type, 8 bits; 0 is type 0 of a device with one function.
+/// Header type, 8 bits: the type in bits 6:0, [`MULTI_FUNCTION`] in bit 7.
 pub const HEADER_TYPE: u16 = 0x0e;
+/// Bit 7 of the header type: the device has functions beyond function 0.
+pub const MULTI_FUNCTION: u8 = 1 << 7;
 /// Built-in self test, 8 bits.
 pub const BIST: u16 = 0x0f;
 /// The first base address register, 32 bits.

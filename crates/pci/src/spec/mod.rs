@@ -5,6 +5,7 @@
 //! the start of their capability; both are in bytes.
 
 pub mod ari;
+pub mod bridge;
 pub mod express;
 pub mod extended;
 pub mod header;
@@ -26,6 +27,8 @@ pub mod capability_id {
     pub const MSI: u8 = 0x05;
     /// Vendor-specific.
     pub const VENDOR_SPECIFIC: u8 = 0x09;
+    /// Subsystem ids of a bridge.
+    pub const BRIDGE_SUBSYSTEM: u8 = 0x0d;
     /// PCI Express.
     pub const PCI_EXPRESS: u8 = 0x10;
     /// Extended Message Signalled Interrupts.
@@ -36,6 +39,11 @@ pub mod capability_id {
 pub const CAPABILITY_ID: u16 = 0x00;
 /// Offset of the next pointer, 8 bits, in a capability (7.5.3.1).
 pub const CAPABILITY_NEXT: u16 = 0x01;
+/// Offset of the subsystem vendor id, 16 bits, in a bridge's subsystem capability; the subsystem id
+/// follows (PCI-to-PCI Bridge Architecture Specification 3.2.5.13).
+pub const BRIDGE_SUBSYSTEM_IDS: u16 = 0x04;
+/// Bytes of a bridge's subsystem capability.
+pub const BRIDGE_SUBSYSTEM_LENGTH: u16 = 0x08;
 /// Offset of the length, 8 bits, in a vendor-specific capability (7.9.4).
 pub const VENDOR_SPECIFIC_LENGTH: u16 = 0x02;
 /// Offset of the vendor's own bytes in a vendor-specific capability (7.9.4).

@@ -1,6 +1,7 @@
 //! Tests of the crate through its public interface.
 
 mod bars;
+mod bridge;
 mod capabilities;
 mod common;
 mod header;
