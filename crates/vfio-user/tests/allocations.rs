@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{TestBackend, lock};
 use hdv_vfio_user::client::{Client, ClientOptions};
-use hdv_vfio_user::server::SessionOptions;
+use hdv_vfio_user::server::{Ledger, SessionOptions};
 
 /// The system's allocator, counting on threads that asked for it.
 struct Counting;
@@ -82,7 +82,9 @@ fn reads_writes_and_posted_writes_allocate_nothing_on_either_end() {
     let (ours, theirs) = UnixStream::pair().expect("a pair");
     let connecting =
         std::thread::spawn(move || Client::from_stream(ours, ClientOptions::default()));
-    let _running = common::serve(theirs, SessionOptions::default(), backend);
+    let ledger = Ledger::open(Ledger::file().expect("a file")).expect("a ledger");
+    let options = SessionOptions::default();
+    let _running = common::serve_with_ledger(theirs, options, backend, Some(ledger));
     let mut client = connecting.join().expect("no panic").expect("connected");
     let mut data = [0; 8];
     client.region_read(0, 0, &mut data).expect("warm");

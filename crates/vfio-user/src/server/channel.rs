@@ -104,12 +104,17 @@ impl Channel {
 
     /// Ends the connection; everybody who waits in it returns.
     pub(super) fn close(&self) {
+        self.let_go();
+        stream::shutdown(self.socket());
+    }
+
+    /// Ends the use of the connection here, and nothing for who has a duplicate of it.
+    pub(super) fn let_go(&self) {
         {
             let _waiter = lock(&self.waiter);
             self.closed.store(true, Ordering::Release);
         }
         self.answered.notify_all();
-        stream::shutdown(self.socket());
         if let Some(twin) = &self.twin {
             stream::shutdown(twin.as_fd());
         }
@@ -130,11 +135,17 @@ impl Channel {
         }
     }
 
-    /// Sends its reply. Blocks as long as the client does not read.
-    pub(super) fn end_command(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    /// Sends its reply, after `about_to_send`. Blocks as long as the client does not read.
+    pub(super) fn end_command(
+        &self,
+        bytes: &[u8],
+        fds: &[BorrowedFd<'_>],
+        about_to_send: impl FnOnce(),
+    ) -> Result<(), Errno> {
         self.state.store(REPLYING, Ordering::SeqCst);
         let sent = {
             let _sending = lock(&self.sending);
+            about_to_send();
             send(self.socket(), bytes, fds)
         };
         self.state.store(IDLE, Ordering::SeqCst);

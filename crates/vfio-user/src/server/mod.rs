@@ -1,5 +1,6 @@
 //! The server: one [`Handshake`] and then one [`Session`] per connection, each on a thread of
-//! its owner's. Listening, and what a device is, are the owner's business.
+//! its owner's. Listening, and what a device is, are the owner's business. A [`StandIn`] goes on with a connection whose
+//! session is no more, with what that has written into its [`Ledger`].
 
 mod channel;
 mod device;
@@ -8,10 +9,12 @@ mod dma;
 mod error;
 mod handshake;
 mod irqs;
+mod ledger;
 mod peer;
 mod regions;
 mod reply;
 mod session;
+mod stand_in;
 mod statistics;
 
 use std::os::unix::net::UnixStream;
@@ -20,8 +23,10 @@ use std::time::Duration;
 pub use dispatch::{Dispatcher, Flow};
 pub use error::{DmaError, Error};
 pub use handshake::Handshake;
+pub use ledger::{Ledger, Left};
 pub use peer::Peer;
 pub use session::{Closer, Session};
+pub use stand_in::StandIn;
 pub use statistics::Statistics;
 
 use crate::Backend;

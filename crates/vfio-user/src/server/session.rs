@@ -9,11 +9,11 @@ use rustix::io::Errno;
 use tracing::debug;
 
 use super::channel::Channel;
-use super::{Dispatcher, Error, Flow, Peer, SessionOptions, Statistics};
+use super::{Dispatcher, Error, Flow, Ledger, Peer, SessionOptions, Statistics};
 use crate::backend::Backend;
 use crate::capabilities::Capabilities;
 use crate::stream::{Assembler, Credentials, Expect, Received, peer_credentials, receive_polling};
-use crate::wire::{Header, Kind};
+use crate::wire::{Command, Header, Kind};
 
 /// One connection, from the reply to VERSION to its end.
 ///
@@ -24,6 +24,7 @@ pub struct Session {
     assembler: Assembler,
     client: Capabilities,
     poll: Option<Duration>,
+    ledger: Option<Ledger>,
 }
 
 /// Ends a session from any thread.
@@ -55,7 +56,14 @@ impl Closer {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.channel.close();
+        if self.channel.is_closed() {
+            return;
+        }
+        if self.ledger.is_some() && std::thread::panicking() {
+            self.channel.let_go();
+        } else {
+            self.channel.close();
+        }
     }
 }
 
@@ -77,7 +85,18 @@ impl Session {
             assembler,
             client,
             poll: options.poll,
+            ledger: None,
         }
+    }
+
+    /// Writes down what is received and not answered, from now on, for a [`StandIn`](super::StandIn) on a duplicate of
+    /// the connection. To be called before [`run`](Self::run).
+    ///
+    /// A session with a ledger that fails for a reason of this process's own, or whose backend panics, leaves the
+    /// connection as it is: it ends when its last descriptor is closed.
+    pub fn keep_ledger(&mut self, mut ledger: Ledger) {
+        ledger.begin(&self.assembler);
+        self.ledger = Some(ledger);
     }
 
     /// Serves the client with `backend`, on this thread, until it leaves or the session is
@@ -89,7 +108,12 @@ impl Session {
     pub fn run(&mut self, backend: &mut dyn Backend) -> Result<(), Error> {
         self.channel.enter();
         let result = self.serve(backend);
-        self.channel.close();
+        match result {
+            Err(Error::Socket(_) | Error::TooMany { .. }) if self.ledger.is_some() => {
+                self.channel.let_go();
+            }
+            _ => self.channel.close(),
+        }
         result
     }
 
@@ -113,7 +137,12 @@ impl Session {
             }
             let socket = self.channel.socket();
             match receive_polling(socket, &mut self.assembler, self.poll, Expect::Descriptors) {
-                Ok(Received::Bytes | Received::Nothing) => {}
+                Ok(Received::Bytes) => {
+                    if let Some(ledger) = &mut self.ledger {
+                        ledger.note(&self.assembler);
+                    }
+                }
+                Ok(Received::Nothing) => {}
                 Ok(Received::Closed) => return failed,
                 Err(_) if self.channel.is_closed() => return failed,
                 Err(errno) => return Err(errno.into()),
@@ -140,12 +169,21 @@ impl Session {
         let flow = dispatcher.dispatch(header, self.assembler.body(), fds, backend);
         if wants_reply {
             let reply = dispatcher.last_reply();
-            let sent = if reply.fds().is_empty() {
-                self.channel.end_command(reply.bytes(), &[])
-            } else {
-                self.channel
-                    .end_command(reply.bytes(), &reply.borrowed_fds())
+            let ledger = &mut self.ledger;
+            let about_to_send = || {
+                if let Some(ledger) = ledger {
+                    ledger.reply_begins();
+                }
             };
+            let sent = if reply.fds().is_empty() {
+                self.channel.end_command(reply.bytes(), &[], about_to_send)
+            } else {
+                let fds = reply.borrowed_fds();
+                self.channel.end_command(reply.bytes(), &fds, about_to_send)
+            };
+            if let Some(ledger) = &mut self.ledger {
+                ledger.replied(header.command == Command::DeviceReset.number());
+            }
             match sent {
                 Ok(()) => {}
                 Err(Errno::PIPE | Errno::CONNRESET) => {

@@ -88,6 +88,19 @@ impl Assembler {
         self.start != self.end
     }
 
+    /// Position in the stream of the first byte that is held, or of the next one.
+    pub(crate) fn position(&self) -> u64 {
+        self.origin
+    }
+
+    /// What is held from a position in the stream on.
+    pub(crate) fn held_from(&self, position: u64) -> &[u8] {
+        let skipped = usize::try_from(position.saturating_sub(self.origin)).unwrap_or(usize::MAX);
+        self.buffer[self.start..self.end]
+            .get(skipped..)
+            .unwrap_or_default()
+    }
+
     /// Where the next bytes of the stream go. Never empty, as long as every whole message has
     /// been taken out.
     pub fn space(&mut self) -> &mut [u8] {

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hdv_vfio_user::server::{Closer, Error, Handshake, Peer, SessionOptions, Statistics};
+use hdv_vfio_user::server::{Closer, Error, Handshake, Ledger, Peer, SessionOptions, Statistics};
 use hdv_vfio_user::{
     Backend, DeviceFlags, DeviceInfo, DmaFlags, DmaMap, Errno, IoEventFd, Irq, IrqAction, IrqData,
     IrqFlags, IrqRequest, Region, RegionFlags, RegionMapping, SparseArea, vfio,
@@ -123,6 +123,8 @@ pub struct TestBackend {
     pub file: Arc<OwnedFd>,
     pub events: Vec<Arc<OwnedFd>>,
     pub first_use: Result<(), Errno>,
+    /// What it does in a region read.
+    pub on_read: Option<Box<dyn FnMut(u64) + Send>>,
     pub on_write: Option<OnWrite>,
     pub quiet: bool,
 }
@@ -156,6 +158,7 @@ impl TestBackend {
             file: Arc::new(memfd(0x10000, 0xb1)),
             events: (0..2).map(|_| Arc::new(eventfd())).collect(),
             first_use: Ok(()),
+            on_read: None,
             on_write: None,
             quiet: false,
         }
@@ -258,6 +261,9 @@ impl Backend for TestBackend {
 
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         self.note(|| Event::Read(region, offset, data.len()));
+        if let Some(on_read) = &mut self.on_read {
+            on_read(offset);
+        }
         let offset = usize::try_from(offset).expect("inside");
         data.copy_from_slice(&self.memory(region)?[offset..][..data.len()]);
         Ok(())
@@ -361,13 +367,26 @@ impl Drop for Running {
 }
 
 /// Serves `backend` on `stream`, once the client has proposed a version.
-pub fn serve(stream: UnixStream, options: SessionOptions, mut backend: TestBackend) -> Running {
+pub fn serve(stream: UnixStream, options: SessionOptions, backend: TestBackend) -> Running {
+    serve_with_ledger(stream, options, backend, None)
+}
+
+/// The same, with a ledger.
+pub fn serve_with_ledger(
+    stream: UnixStream,
+    options: SessionOptions,
+    mut backend: TestBackend,
+    ledger: Option<Ledger>,
+) -> Running {
     let record = backend.record.clone();
     let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let mut handshake = Handshake::new(stream, options)?;
         handshake.wait()?;
         let mut session = handshake.accept()?;
+        if let Some(ledger) = ledger {
+            session.keep_ledger(ledger);
+        }
         let _ = sender.send((session.closer(), session.statistics()));
         session.run(&mut backend)
     });

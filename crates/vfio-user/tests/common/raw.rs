@@ -17,7 +17,7 @@ use super::{PATIENCE, Running, TestBackend, serve};
 /// A hostile client's end of a connection.
 pub struct Raw {
     pub stream: UnixStream,
-    next_id: u16,
+    pub next_id: u16,
 }
 
 /// A command as bytes.
