@@ -362,6 +362,8 @@ fn a_worker_keeps_nothing_of_its_creator() {
     for number in 0..3 {
         assert_eq!(standard(number), Path::new("/dev/null"), "{number}");
     }
+    let directory = std::fs::read_link(format!("/proc/{}/cwd", worker.as_raw_nonzero()));
+    assert_eq!(directory.unwrap(), Path::new("/"));
     assert_eq!(system.properties().unwrap().state, State::Created);
 }
 
@@ -404,6 +406,63 @@ fn a_worker_takes_signals_whatever_its_creator_does() {
     let exit = system.wait_for_exit(GENEROUS).unwrap();
     assert_eq!(exit.exit_type, ExitType::ForcedExit);
     until("the worker's end", || is_gone(worker));
+}
+
+#[test]
+fn what_is_relative_is_so_to_the_creators_directory() {
+    let test = "what_is_relative_is_so_to_the_creators_directory";
+    let elsewhere = tempfile::tempdir().unwrap();
+    let relative = |mut command: Command| {
+        command
+            .current_dir(elsewhere.path())
+            .env("OPENHDV_QEMU", "my/qemu");
+        command
+    };
+    if !inside_by(test, relative) {
+        return;
+    }
+    let current = std::env::current_dir().unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&document(true)).unwrap();
+    let plain = document.to_string();
+    document["VirtualMachine"]["Chipset"] = serde_json::json!({
+        "LinuxKernelDirect": { "KernelFilePath": "my/kernel" }
+    });
+    for (document, missing) in [(document.to_string(), "my/kernel"), (plain, "my/qemu")] {
+        let system = ComputeSystem::create("relative", &document).unwrap();
+        let error = system.start().unwrap_err().to_string();
+        let missing = current.join(missing).display().to_string();
+        assert!(error.contains(&missing), "{error}");
+        let worker = worker_of(&system);
+        drop(system);
+        until("the worker's end", || is_gone(worker));
+    }
+}
+
+#[test]
+fn a_pipe_may_have_any_name_and_a_path_leads_not_among_our_own() {
+    if !inside("a_pipe_may_have_any_name_and_a_path_leads_not_among_our_own") {
+        return;
+    }
+    let with = |pipe: &str| {
+        let mut document: serde_json::Value = serde_json::from_str(&document(true)).unwrap();
+        document["VirtualMachine"]["Devices"] =
+            serde_json::json!({ "ComPorts": { "0": { "NamedPipe": pipe } } });
+        ComputeSystem::create("x", &document.to_string())
+    };
+    // Nobody has made the directory of this name yet.
+    for name in ["hosts", "systems", "pipes"] {
+        let system = with(&format!(r"\\.\pipe\{name}")).unwrap();
+        assert_eq!(ids(), ["x"]);
+        assert_eq!(hdv_control::hosts().unwrap(), []);
+        let worker = worker_of(&system);
+        drop(system);
+        until("the worker's end", || is_gone(worker));
+    }
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").unwrap();
+    let ours = Path::new(&runtime).join("openhdv/hosts");
+    let refused = with(ours.to_str().unwrap()).unwrap_err();
+    assert_eq!(refused.code(), codes::HCS_E_INVALID_JSON, "{refused}");
+    assert!(refused.to_string().contains("NamedPipe"), "{refused}");
 }
 
 #[test]

@@ -10,11 +10,43 @@ use hdv_qemu::machine::{DiskFormat, SOCKET_PATH_LIMIT};
 
 use super::shape::join;
 use super::validate::{COM_PORT, INITRD, KERNEL, MEMORY_SIZE, SCSI};
-use super::{Attachment, AttachmentType, ComputeSystemDocument, DocumentError};
+use super::{Attachment, AttachmentType, ComPort, ComputeSystemDocument, DocumentError};
 
 type Checked = Result<(), DocumentError>;
 
 impl ComputeSystemDocument {
+    /// Looks at where sockets are to be made: the runtime directory's other names are for the library's own.
+    ///
+    /// # Errors
+    /// The first one that is in the runtime directory by its path, with its place.
+    pub(crate) fn check_sockets(&self, runtime_directory: &Path) -> Checked {
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let ours = real(runtime_directory);
+        let by_path = |(_, port): &(&String, &ComPort)| !port.is_pipe();
+        for (number, port) in self
+            .virtual_machine
+            .devices
+            .com_ports
+            .iter()
+            .filter(by_path)
+        {
+            let socket = port.socket(runtime_directory);
+            if socket
+                .parent()
+                .is_some_and(|parent| real(parent).starts_with(&ours))
+            {
+                return wrong(
+                    &join(&join(COM_PORT, number), "NamedPipe"),
+                    format!(
+                        r"the socket {} would be among OpenHDV's own; write \\.\pipe\<name>, or choose another directory",
+                        socket.display()
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at the files, sockets' places and memory that a VM of this document would use, now.
     ///
     /// # Errors
@@ -39,7 +71,7 @@ impl ComputeSystemDocument {
         }
         for (number, port) in &machine.devices.com_ports {
             let place = join(&join(COM_PORT, number), "NamedPipe");
-            socket(&place, &port.socket(runtime_directory))?;
+            socket(&place, &port.socket(runtime_directory), port.is_pipe())?;
         }
         Ok(())
     }
@@ -157,7 +189,7 @@ fn total_memory_mib() -> u64 {
     total.saturating_mul(unit) >> 20
 }
 
-fn socket(place: &str, path: &Path) -> Checked {
+fn socket(place: &str, path: &Path, is_pipe: bool) -> Checked {
     let length = path.as_os_str().len();
     if length > SOCKET_PATH_LIMIT {
         return wrong(
@@ -169,7 +201,8 @@ fn socket(place: &str, path: &Path) -> Checked {
         );
     }
     match path.parent() {
-        Some(parent) if parent.is_dir() => Ok(()),
+        // Pipes have theirs made.
+        Some(parent) if is_pipe || parent.is_dir() => Ok(()),
         _ => wrong(
             place,
             format!(
@@ -285,6 +318,30 @@ mod tests {
         ] {
             let error = checked(&port(&bad), lab.path()).unwrap_err();
             assert_eq!(error.path, "VirtualMachine/Devices/ComPorts/0/NamedPipe");
+        }
+    }
+
+    #[test]
+    fn a_consoles_socket_is_not_put_among_our_own() {
+        let lab = tempfile::tempdir().unwrap();
+        let runtime = lab.path().join("openhdv");
+        fs::create_dir(&runtime).unwrap();
+        std::os::unix::fs::symlink(&runtime, lab.path().join("link")).unwrap();
+        let checked = |path: &str| {
+            let text = machine(&format!(
+                r#""Devices": {{"ComPorts": {{"2": {{"NamedPipe": "{path}"}}}}}}"#
+            ));
+            let text = super::super::expand(&text, lab.path());
+            ComputeSystemDocument::parse(&text)
+                .unwrap()
+                .check_sockets(&runtime)
+        };
+        checked("${OPENHDV_LAB}/com3").unwrap();
+        checked(r"\\\\.\\pipe\\hosts").unwrap();
+        for bad in ["openhdv/hosts", "openhdv/../link/x", "link/x"] {
+            let error = checked(&format!("${{OPENHDV_LAB}}/{bad}")).unwrap_err();
+            assert_eq!(error.path, "VirtualMachine/Devices/ComPorts/2/NamedPipe");
+            assert!(error.reason.contains(r"\\.\pipe\<name>"), "{error}");
         }
     }
 }

@@ -13,6 +13,8 @@ pub const LAB_VARIABLE: &str = "${OPENHDV_LAB}";
 
 /// How the names of Windows' pipes begin.
 const PIPE_PREFIX: &str = r"\\.\pipe\";
+/// Where the sockets are that stand for them, in the runtime directory: no name of a pipe is one of ours.
+pub(crate) const PIPES: &str = "pipes";
 
 /// A document's text with the guest lab's folder in place of every [`LAB_VARIABLE`], written as the inside of a JSON string.
 #[must_use]
@@ -41,7 +43,7 @@ impl ComputeSystemDocument {
             }
         }
         for port in machine.devices.com_ports.values_mut() {
-            if !port.named_pipe.starts_with(PIPE_PREFIX) {
+            if !port.is_pipe() {
                 let path = directory.join(&port.named_pipe);
                 port.named_pipe = path.to_string_lossy().into_owned();
             }
@@ -50,13 +52,18 @@ impl ComputeSystemDocument {
 }
 
 impl ComPort {
-    /// Its socket: the path itself, or for `\\.\pipe\x` the socket `x` in the runtime directory.
+    /// Its socket: the path itself, or for `\\.\pipe\x` the socket `pipes/x` in the runtime directory.
     #[must_use]
     pub fn socket(&self, runtime_directory: &Path) -> PathBuf {
         match self.named_pipe.strip_prefix(PIPE_PREFIX) {
-            Some(name) => runtime_directory.join(name),
+            Some(name) => runtime_directory.join(PIPES).join(name),
             None => PathBuf::from(&self.named_pipe),
         }
+    }
+
+    /// Whether its name is a pipe's.
+    pub(crate) fn is_pipe(&self) -> bool {
+        self.named_pipe.starts_with(PIPE_PREFIX)
     }
 
     /// What is wrong with its name, as the end of a sentence that begins with it.
@@ -106,15 +113,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_a_socket_in_the_runtime_directory_and_nowhere_else() {
+    fn a_pipe_is_a_socket_in_a_directory_of_its_own_and_nowhere_else() {
         let port = |name: &str| ComPort {
             named_pipe: name.to_owned(),
         };
         let runtime = Path::new("/run/openhdv");
         assert_eq!(
             port(r"\\.\pipe\com1").socket(runtime),
-            Path::new("/run/openhdv/com1")
+            Path::new("/run/openhdv/pipes/com1")
         );
+        assert!(port(r"\\.\pipe\hosts").is_pipe());
+        assert!(!port("/run/openhdv/hosts").is_pipe());
         assert_eq!(port("/tmp/com1").socket(runtime), Path::new("/tmp/com1"));
         for bad in [
             "",

@@ -30,6 +30,7 @@ mod types;
 mod validate;
 
 pub use error::DocumentError;
+pub(crate) use files::PIPES;
 pub use files::{LAB_VARIABLE, expand};
 pub use flexible_iov::{FlexibleIoDevice, HostingModel, instance_id};
 pub use mac::{MacAddress, MacAddressError};

@@ -190,7 +190,7 @@ pub struct Devices {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 pub struct ComPort {
-    /// A Unix socket's path; `\\.\pipe\x` is the socket `x` in the runtime directory. When a program listens there
+    /// A Unix socket's path; `\\.\pipe\x` is the socket `pipes/x` in the runtime directory. When a program listens there
     /// already the VM connects to it, else it listens there; each VM needs one of its own.
     pub named_pipe: String,
 }

@@ -12,6 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use hdv_control::ControlError;
+use hdv_qemu::locate::VARIABLE as QEMU_VARIABLE;
 
 use super::program;
 use crate::error::codes;
@@ -82,8 +83,15 @@ fn start(program: &Path, order: &Order, socket: UnixStream) -> Result<Child> {
         }
         _ => Stdio::null(),
     };
+    let mut command = Command::new(program);
+    if let Some(qemu) = std::env::var_os(QEMU_VARIABLE).filter(|path| !path.is_empty()) {
+        // The worker leaves this process's directory.
+        if let Ok(qemu) = std::path::absolute(qemu) {
+            command.env(QEMU_VARIABLE, qemu);
+        }
+    }
     // The id is for people who look at the process list.
-    Command::new(program)
+    command
         .arg0(format!("{} {}", program.display(), order.id))
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .stdout(Stdio::null())

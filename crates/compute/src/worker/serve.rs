@@ -15,7 +15,7 @@ use super::events::in_background_or_here;
 use super::startup::Startup;
 use super::worker::{Parts, Worker};
 use super::{log, machine};
-use crate::document::{ComputeSystemDocument, DocumentError};
+use crate::document::{ComPort, ComputeSystemDocument, DocumentError, PIPES};
 use crate::places::{self, Claimed};
 use crate::{Error, Result};
 
@@ -73,7 +73,15 @@ fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer, Arc<C
     let current =
         std::env::current_dir().map_err(|source| io("asking for the current directory", source))?;
     document.resolve(&current);
+    // What the creator's directory is on can be unmounted, whatever becomes of the system.
+    std::env::set_current_dir("/")
+        .map_err(|source| io("leaving the creator's directory", source))?;
     let runtime = RuntimeDirectory::locate()?;
+    document.check_sockets(runtime.path())?;
+    let mut ports = document.virtual_machine.devices.com_ports.values();
+    if ports.any(ComPort::is_pipe) {
+        runtime.subdirectory(PIPES)?;
+    }
     let (listener, mut place) = places::claim(&runtime, &startup.id)?;
     log::start(place.directory(), LOG).map_err(|source| io("making the worker's log", source))?;
     let ports = document.virtual_machine.devices.com_ports.values();
