@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use crate::config_space::ConfigSpace;
 use crate::effects::Effects;
-use crate::registers::{Field, Registers};
+use crate::registers::{Field, Registers, halves};
 use crate::spec::bridge::{self, BridgeControl, SecondaryStatus};
 use crate::spec::header;
 
@@ -134,9 +134,4 @@ fn window(word: u32, base_upper: u64, limit_upper: u64) -> Option<RangeInclusive
     let base = base_upper | address(base);
     let limit = limit_upper | address(limit) | (bridge::MEMORY_GRANULE - 1);
     (base <= limit).then_some(base..=limit)
-}
-
-fn halves(word: u32) -> [u16; 2] {
-    let [a, b, c, d] = word.to_le_bytes();
-    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
 }

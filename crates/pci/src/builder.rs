@@ -11,6 +11,7 @@ use crate::config_space::{ConfigSpace, Places};
 use crate::error::ConfigError;
 use crate::identity::Identity;
 use crate::layout::{DeviceRegisters, Map, place};
+use crate::link_state::LinkState;
 use crate::placed::{AnyCapability, Placed};
 use crate::registers::{Field, Registers};
 use crate::spec::header::{self, Command, Status};
@@ -150,7 +151,7 @@ impl ConfigSpaceBuilder {
         } else {
             0
         };
-        let field = Field::read_only(header_type.into()).sticky(header::MULTI_FUNCTION.into());
+        let field = Field::read_only(header_type.into()).kept(header::MULTI_FUNCTION.into());
         registers.define(header::HEADER_TYPE, 1, field);
         let mut bars = Bars::new(bars);
         bars.lay_out(&mut registers);
@@ -179,6 +180,7 @@ impl ConfigSpaceBuilder {
             is_bridge: self.is_bridge,
             capabilities,
             places: Places::default(),
+            link: LinkState::default(),
             device_registers: self.registers.iter().map(DeviceRegisters::range).collect(),
         };
         config.places = Places {
@@ -186,8 +188,11 @@ impl ConfigSpaceBuilder {
             msix: config.capability(capability_id::MSIX),
             power: config.capability(capability_id::POWER_MANAGEMENT),
             express: config.capability(capability_id::PCI_EXPRESS),
+            link: None,
             sriov: config.extended_capability(extended::extended_capability_id::SRIOV),
         };
+        config.find_link();
+        config.reset_link();
         Ok(config)
     }
 
@@ -208,7 +213,7 @@ impl ConfigSpaceBuilder {
                 });
             }
         }
-        let mut plan = BarPlan::new(bars);
+        let mut plan = BarPlan::new(bars, self.is_bridge);
         // Extended capabilities first: one may say how small a BAR can become.
         for capability in &self.extended_capabilities {
             capability.check(&mut plan)?;

@@ -9,8 +9,9 @@ use crate::bridge;
 use crate::capability::{Change, MsiView, MsixView, Window, msi, power};
 use crate::effects::Effects;
 use crate::identity::{ClassCode, Identity};
+use crate::link_state::LinkState;
 use crate::placed::{AnyCapability, Placed};
-use crate::registers::Registers;
+use crate::registers::{Registers, Reset};
 use crate::spec::express::{DEVICE_CONTROL, DeviceStatus};
 use crate::spec::header::{self, Command, Status};
 use crate::spec::power::{CONTROL_STATUS, PowerState};
@@ -28,6 +29,8 @@ pub struct ConfigSpace {
     pub(crate) is_bridge: bool,
     pub(crate) capabilities: Vec<Placed>,
     pub(crate) places: Places,
+    /// What a port's registers do not say of the link below it.
+    pub(crate) link: LinkState,
     /// Where plain device registers are.
     pub(crate) device_registers: Vec<Range<usize>>,
 }
@@ -39,6 +42,8 @@ pub(crate) struct Places {
     pub(crate) msix: Option<u16>,
     pub(crate) power: Option<u16>,
     pub(crate) express: Option<u16>,
+    /// The PCI Express capability of a port that has a link below.
+    pub(crate) link: Option<u16>,
     pub(crate) sriov: Option<u16>,
 }
 
@@ -86,6 +91,11 @@ impl ConfigSpace {
 
     /// Software writes the bits that `enable` has ones for, in the aligned word at `offset`.
     pub(crate) fn write_word(&mut self, offset: u16, enable: u32, data: u32) -> Effects {
+        let effects = self.write_register(offset, enable, data);
+        effects | self.settle_link()
+    }
+
+    fn write_register(&mut self, offset: u16, enable: u32, data: u32) -> Effects {
         let (before, after) = self.registers.write(offset, enable, data);
         if offset < header::END {
             return self.header_effects(offset, before, after);
@@ -106,6 +116,7 @@ impl ConfigSpace {
                     offset: offset - placed.offset,
                     before,
                     after,
+                    enable,
                 };
                 placed
                     .capability
@@ -117,18 +128,28 @@ impl ConfigSpace {
         }
     }
 
-    /// A conventional reset: every register gets its reset value but what is sticky; resizable
+    /// A conventional reset: every register gets its reset value but what is sticky (RWS, RW1CS, ROS); resizable
     /// BARs get the size they were declared with (6.6.1).
     pub fn reset(&mut self) {
         self.bars.reset(&mut self.registers);
-        self.registers.reset(false);
+        self.registers.reset(Reset::Conventional);
+        self.reset_link();
     }
 
     /// A function level reset: as [`reset`](Self::reset), but the settings that the link needs
     /// to go on working, and Max Payload Size, survive too (6.6.2).
     pub fn function_level_reset(&mut self) {
         self.bars.reset(&mut self.registers);
-        self.registers.reset(true);
+        self.registers.reset(Reset::FunctionLevel);
+        self.reset_link();
+    }
+
+    /// The function is powered on: as [`reset`](Self::reset), and sticky registers get their reset
+    /// values too (7.4).
+    pub fn power_on_reset(&mut self) {
+        self.bars.reset(&mut self.registers);
+        self.registers.reset(Reset::PowerOn);
+        self.reset_link();
     }
 
     /// The function found something to report: sets write-one-to-clear bits of the status

@@ -41,5 +41,16 @@ bitflags! {
         /// Secondary Bus Reset of a bridge was set, having been clear: everything below is to be
         /// reset, and stays in reset until software clears it.
         const SECONDARY_BUS_RESET = 1 << 11;
+        /// The port has an interrupt to send, by vector 0 of its MSI or MSI-X: an event that is
+        /// enabled became pending, of hot plug (6.7.3.4) or of error reporting (6.2.4.1.2). While
+        /// one is pending, further ones send no message of their own.
+        const PORT_INTERRUPT = 1 << 12;
+        /// The link below the port went up or down. What is below one that is down is not reached,
+        /// and comes up again as after a hot reset, after a cold one if the slot had no power.
+        const LINK = 1 << 13;
+        /// Software turned the slot's power on or off, or changed an indicator.
+        const SLOT = 1 << 14;
+        /// ARI Forwarding Enable of the port changed.
+        const ARI_FORWARDING = 1 << 15;
     }
 }

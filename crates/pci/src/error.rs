@@ -166,6 +166,26 @@ pub enum ConfigError {
     #[error("the largest payload of {0} bytes is not a power of two from 128 to 4096")]
     MaxPayload(u16),
 
+    /// The PCI Express capability does not go with the header.
+    #[error(
+        "the PCI Express capability is that of {express}, but the header that of {header}; describe ports with a bridge builder and nothing else with it"
+    )]
+    ExpressHeader {
+        /// What the capability is for.
+        express: &'static str,
+        /// What the header is for.
+        header: &'static str,
+    },
+    /// A slot where none can be.
+    #[error("a slot belongs to a root port or a downstream port, not to {0}")]
+    SlotPlace(&'static str),
+    /// A physical slot number that does not fit.
+    #[error("physical slot number {0} is not 0 to 8191")]
+    SlotNumber(u16),
+    /// Slot capabilities that are not there.
+    #[error("slot capabilities {0:#x} are not supported; leave out latch sensor and interlock")]
+    SlotCapabilities(u32),
+
     /// A resizable BAR capability without BARs.
     #[error("the resizable BAR capability names no BAR")]
     ResizableBarNone,

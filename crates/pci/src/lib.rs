@@ -55,11 +55,14 @@ mod effects;
 mod error;
 mod identity;
 mod layout;
+mod link_state;
 mod msix_table;
 mod placed;
 mod port;
+mod port_view;
 mod registers;
 mod routing_id;
+mod slot_control;
 pub mod spec;
 mod sriov_control;
 mod vf_config;
@@ -71,7 +74,7 @@ pub use bridge::BridgeView;
 pub use builder::ConfigSpaceBuilder;
 pub use capability::{
     Ari, BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,
-    MsiView, Msix, MsixView, PciExpress, PowerManagement, ResizableBar, Sriov, SriovView,
+    MsiView, Msix, MsixView, PciExpress, PowerManagement, ResizableBar, Slot, Sriov, SriovView,
     VendorSpecific, VfBar,
 };
 pub use config_space::ConfigSpace;
@@ -80,6 +83,7 @@ pub use error::ConfigError;
 pub use identity::{ClassCode, Identity};
 pub use msix_table::{MsixEntry, MsixTable};
 pub use port::{BusNumbersError, Port};
+pub use port_view::{Indicator, PortKind, PortView, SlotView};
 pub use registers::Field;
 pub use routing_id::{RoutingId, RoutingIdError};
 pub use spec::header::{Command, Status};

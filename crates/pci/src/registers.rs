@@ -15,6 +15,7 @@ pub struct Field {
     clear: u32,
     sticky: u32,
     preserved: u32,
+    kept: u32,
 }
 
 impl Field {
@@ -27,6 +28,7 @@ impl Field {
             clear: 0,
             sticky: 0,
             preserved: 0,
+            kept: 0,
         }
     }
 
@@ -48,11 +50,19 @@ impl Field {
         }
     }
 
-    /// The bits of `mask` survive every reset (RWS, RW1CS, ROS).
+    /// The bits of `mask` survive every reset while there is power (RWS, RW1CS, ROS).
     #[must_use]
     pub const fn sticky(self, mask: u32) -> Self {
         Self {
             sticky: self.sticky | mask,
+            ..self
+        }
+    }
+
+    /// The bits of `mask` are no state of the function's and survive everything.
+    pub(crate) const fn kept(self, mask: u32) -> Self {
+        Self {
+            kept: self.kept | mask,
             ..self
         }
     }
@@ -65,6 +75,17 @@ impl Field {
             ..self
         }
     }
+}
+
+/// What resets a function.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Reset {
+    /// Power came.
+    PowerOn,
+    /// A hot reset or one of its kind.
+    Conventional,
+    /// Software asked for it, for this function alone.
+    FunctionLevel,
 }
 
 /// One aligned 32-bit word.
@@ -102,6 +123,7 @@ impl Registers {
             rules.clear = rules.clear & keep | part(field.clear);
             rules.sticky = rules.sticky & keep | part(field.sticky);
             rules.preserved = rules.preserved & keep | part(field.preserved);
+            rules.kept = rules.kept & keep | part(field.kept);
             word.value = word.value & keep | part(field.reset);
         }
     }
@@ -158,17 +180,22 @@ impl Registers {
         }
     }
 
-    /// Every bit gets its reset value, but for the sticky ones and, in a function level reset, the
-    /// preserved ones.
-    pub(crate) fn reset(&mut self, function_level: bool) {
+    /// Every bit gets its reset value, but for those that survive this kind of reset.
+    pub(crate) fn reset(&mut self, kind: Reset) {
         for word in &mut self.words {
-            let preserved = if function_level {
-                word.rules.preserved
-            } else {
-                0
+            let rules = word.rules;
+            let keep = match kind {
+                Reset::PowerOn => rules.kept,
+                Reset::Conventional => rules.kept | rules.sticky,
+                Reset::FunctionLevel => rules.kept | rules.sticky | rules.preserved,
             };
-            let keep = word.rules.sticky | preserved;
             word.value = word.value & keep | word.rules.reset & !keep;
         }
     }
+}
+
+/// The low and the high half of a word.
+pub(crate) fn halves(word: u32) -> [u16; 2] {
+    let [a, b, c, d] = word.to_le_bytes();
+    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
 }

@@ -12,11 +12,13 @@ use crate::registers::{Field, Registers};
 mod ari;
 mod bridge_subsystem;
 mod express;
+mod express_port;
 pub(crate) mod msi;
 mod msix;
 pub(crate) mod power;
 mod resizable_bar;
 mod serial_number;
+pub(crate) mod slot;
 mod sriov;
 mod sriov_view;
 mod vendor;
@@ -29,6 +31,7 @@ pub use msix::{BarOffset, Msix, MsixView};
 pub use power::PowerManagement;
 pub use resizable_bar::ResizableBar;
 pub use serial_number::DeviceSerialNumber;
+pub use slot::Slot;
 pub use sriov::Sriov;
 pub use sriov_view::{SriovView, VfBar};
 pub use vendor::VendorSpecific;
@@ -85,15 +88,23 @@ pub trait ExtendedCapability: CapabilityRegisters {
 #[derive(Clone, Debug)]
 pub struct BarPlan {
     bars: [Option<Bar>; BAR_COUNT],
+    is_bridge: bool,
     smallest: [u64; BAR_COUNT],
 }
 
 impl BarPlan {
-    pub(crate) fn new(bars: [Option<Bar>; BAR_COUNT]) -> Self {
+    pub(crate) fn new(bars: [Option<Bar>; BAR_COUNT], is_bridge: bool) -> Self {
         Self {
             bars,
+            is_bridge,
             smallest: bars.map(|bar| bar.map_or(0, |bar| bar.size)),
         }
+    }
+
+    /// The function has a type 1 header.
+    #[must_use]
+    pub fn is_bridge(&self) -> bool {
+        self.is_bridge
     }
 
     /// The BAR as declared.
@@ -124,6 +135,8 @@ pub struct Change {
     pub before: u32,
     /// Its value now.
     pub after: u32,
+    /// Ones for the bits that were written, whether or not they changed.
+    pub enable: u32,
 }
 
 impl Change {

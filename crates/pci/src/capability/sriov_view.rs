@@ -3,7 +3,7 @@
 use super::Window;
 use crate::bar::{Bar, BarKind};
 use crate::bar_index::{BAR_COUNT, BarIndex};
-use crate::registers::Registers;
+use crate::registers::{self, Registers};
 use crate::spec::header;
 use crate::spec::sriov::{self, SriovControl};
 use crate::vf_routing::VfRouting;
@@ -135,8 +135,7 @@ impl SriovView {
 
 /// The low and the high half of the 32-bit word at `offset`.
 fn words(registers: &Registers, offset: u16) -> [u16; 2] {
-    let [a, b, c, d] = registers.load(offset).to_le_bytes();
-    [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])]
+    registers::halves(registers.load(offset))
 }
 
 fn read_bars(registers: &Registers, base: u16, page: u64) -> [Option<VfBar>; BAR_COUNT] {

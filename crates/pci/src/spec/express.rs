@@ -1,4 +1,4 @@
-//! The PCI Express capability, version 2, as an endpoint has it (7.5.3).
+//! The PCI Express capability, version 2, without slot and root registers (7.5.3).
 
 use bitflags::bitflags;
 
@@ -104,6 +104,9 @@ bitflags! {
         const SPEED_2_5 = SPEED_2_5 as u32;
         /// One lane is the greatest width.
         const WIDTH_X1 = 1 << 4;
+        /// A link that is down shows in [`LinkStatus::DATA_LINK_LAYER_ACTIVE`]; in ports with a link
+        /// below.
+        const DATA_LINK_LAYER_ACTIVE_REPORTING = 1 << 20;
         /// The link follows the rules on optional power management; required.
         const ASPM_OPTIONALITY = 1 << 22;
     }
@@ -115,6 +118,10 @@ bitflags! {
         const ASPM = 0b11;
         /// The read completion boundary is 128 bytes.
         const READ_COMPLETION_BOUNDARY = 1 << 3;
+        /// The link is disabled; in ports with a link below.
+        const LINK_DISABLE = 1 << 4;
+        /// A written one trains the link again; in ports with a link below. Reads 0.
+        const RETRAIN_LINK = 1 << 5;
         /// Both ends of the link share a reference clock.
         const COMMON_CLOCK = 1 << 6;
         /// The link trains longer.
@@ -132,6 +139,8 @@ bitflags! {
         const WIDTH_X1 = 1 << 4;
         /// The slot's reference clock is used.
         const SLOT_CLOCK = 1 << 12;
+        /// The link is up; in ports with a link below.
+        const DATA_LINK_LAYER_ACTIVE = 1 << 13;
     }
 
     /// Device capabilities 2 (7.5.3.15).
@@ -139,6 +148,8 @@ bitflags! {
     pub struct DeviceCapabilities2: u32 {
         /// Completion time-outs can be disabled.
         const COMPLETION_TIMEOUT_DISABLE = 1 << 4;
+        /// The port can forward requests to functions above 7 of the device below.
+        const ARI_FORWARDING = 1 << 5;
     }
 
     /// Device control 2 (7.5.3.16).
@@ -146,6 +157,8 @@ bitflags! {
     pub struct DeviceControl2: u16 {
         /// Completion time-outs are disabled.
         const COMPLETION_TIMEOUT_DISABLE = 1 << 4;
+        /// The port forwards requests to functions above 7 of the device below.
+        const ARI_FORWARDING = 1 << 5;
     }
 
     /// Link capabilities 2 (7.5.3.18).
@@ -159,14 +172,16 @@ bitflags! {
 impl DeviceControl {
     /// The bits that every endpoint lets software write; Initiate Function Level Reset,
     /// Extended Tag and Max Payload Size come with what the function supports.
-    pub const WRITABLE: Self = Self::CORRECTABLE_ERROR_REPORTING
-        .union(Self::NON_FATAL_ERROR_REPORTING)
-        .union(Self::FATAL_ERROR_REPORTING)
-        .union(Self::UNSUPPORTED_REQUEST_REPORTING)
+    pub const WRITABLE: Self = Self::REPORTING
         .union(Self::RELAXED_ORDERING)
         .union(Self::NO_SNOOP)
         .union(Self::MAX_READ_REQUEST_SIZE);
-    /// The value after a reset.
+    /// The bits that say which errors are reported.
+    pub const REPORTING: Self = Self::CORRECTABLE_ERROR_REPORTING
+        .union(Self::NON_FATAL_ERROR_REPORTING)
+        .union(Self::FATAL_ERROR_REPORTING)
+        .union(Self::UNSUPPORTED_REQUEST_REPORTING);
+    /// The value after a reset, in endpoints.
     pub const RESET: Self = Self::RELAXED_ORDERING
         .union(Self::NO_SNOOP)
         .union(Self::MAX_READ_REQUEST_512);

@@ -11,6 +11,7 @@ pub mod extended;
 pub mod header;
 pub mod msi;
 pub mod msix;
+pub mod port;
 pub mod power;
 pub mod sriov;
 
