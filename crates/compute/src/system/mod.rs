@@ -37,7 +37,7 @@ use crate::{Error, Result};
 use events::{Events, Listener};
 
 /// How long a worker may take for an operation, which consists of steps that it bounds itself.
-const OPERATION_PATIENCE: Duration = Duration::from_secs(10 * 60);
+pub(crate) const OPERATION_PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// How long a worker may take for what it answers without waiting for anything.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::events::in_background_or_here;
 use super::hosts::Host;
 use super::internal::{InternalHost, LOG};
+use super::parallel;
 use super::power::Hosted;
 use super::refusal::{Result, ended_meanwhile, refused};
 use super::worker::Worker;
@@ -16,11 +17,11 @@ use crate::error::codes;
 use crate::protocol::{Device, device};
 
 /// How long the process may take to connect.
-const ATTACH_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const ATTACH_LIMIT: Duration = Duration::from_secs(30);
 /// How often is looked meanwhile whether it has ended.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long it may take to make a device.
-const CREATE_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const CREATE_LIMIT: Duration = Duration::from_secs(30);
 
 impl Worker {
     fn internal(&self) -> MutexGuard<'_, Option<InternalHost>> {
@@ -167,9 +168,7 @@ impl Worker {
             };
             unused.into_iter().map(hosted).collect()
         };
-        for device in discarded {
-            device.remove();
-        }
+        parallel::each(&discarded, Hosted::remove);
     }
 
     /// Ends the process of our own devices.

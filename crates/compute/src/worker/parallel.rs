@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 /// The most threads of one operation. A link takes twice as many calls at a time.
-const THREADS: usize = 16;
+pub(super) const THREADS: usize = 16;
 
 /// Does something with each item, several at a time; the results in the items' order.
 pub(super) fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {

@@ -16,13 +16,13 @@ use crate::error::codes;
 use crate::protocol::{PowerOn, device};
 
 /// How long a device may take to be powered on: `Initialize`, `SetConfiguration` and `GetDetails` together.
-const POWER_ON_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const POWER_ON_LIMIT: Duration = Duration::from_secs(30);
 /// How long a device may take to start, or to stop.
 const SWITCH_LIMIT: Duration = Duration::from_secs(30);
 /// How long a device may take to be removed: `Stop` and `Teardown` together.
-const REMOVE_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const REMOVE_LIMIT: Duration = Duration::from_secs(10);
 /// How long a host may take to say why a device did not start.
-const FAILURE_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const FAILURE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A device and its host.
 #[derive(Clone, Debug)]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdv_control::ControlError;
 use hdv_qemu::machine::Machine;
@@ -18,7 +18,7 @@ use super::refusal::{Result, ended_meanwhile, of_qemu, refused};
 use super::state::Operation;
 use super::vmm::Vmm;
 use super::worker::{Finish, Worker};
-use super::{end, events, parallel};
+use super::{end, events, internal, parallel};
 use crate::Error;
 use crate::document::{DeviceStatus, HostingModel};
 use crate::error::codes;
@@ -26,6 +26,10 @@ use crate::error::codes;
 /// How long QEMU waits for a device's answer; meanwhile the VM stands still. QEMU's own 5 s would cost a device that is
 /// slow its connection; and it waits as long when a host dies just then.
 pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long it may take until QEMU is there with its devices, however many they are: who asked for the start does not give up
+/// before it has failed and what it leaves is removed. A step that has begun goes on for its own limit.
+const START_LIMIT: Duration = Duration::from_secs(4 * 60);
 
 /// The name of QEMU's control socket.
 const QMP_SOCKET: &str = "qmp";
@@ -54,10 +58,11 @@ impl Worker {
     }
 
     fn bring_up(self: &Arc<Self>) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
         let checked = self.document.check(&self.runtime_directory);
         checked.map_err(|error| Error::from(error).to_control())?;
         let chosen = accelerator::choose(&self.document, &self.directory)?;
-        self.make_internal_devices()?;
+        self.make_internal_devices(deadline)?;
         let claimed = self.claim_all()?;
         let powered = parallel::each(&claimed, |claimed| {
             claimed.device.power_on(
@@ -68,7 +73,7 @@ impl Worker {
         powered.into_iter().collect::<Result<()>>()?;
         self.still_starting(&claimed)?;
         let machine = self.machine(&chosen, &claimed)?;
-        let vmm = self.start_vmm(&chosen, &machine, &claimed)?;
+        let vmm = self.start_vmm(&chosen, &machine, &claimed, deadline)?;
         self.still_starting(&claimed)?;
         for claimed in &claimed {
             self.hold(&vmm, &claimed.plug.name);
@@ -76,8 +81,8 @@ impl Worker {
         self.run(&vmm)
     }
 
-    /// Has the worker's own device host make the devices that are ours.
-    fn make_internal_devices(self: &Arc<Self>) -> Result<()> {
+    /// Has the worker's own device host make the devices that are ours, and begins with none after `deadline`.
+    fn make_internal_devices(self: &Arc<Self>, deadline: Instant) -> Result<()> {
         let internal: Vec<Uuid> = {
             let inner = self.lock();
             let of_ours = inner
@@ -86,9 +91,21 @@ impl Worker {
                 .filter(|(_, device)| device.settings.hosting_model == HostingModel::Internal);
             of_ours.map(|(instance, _)| instance).collect()
         };
-        internal
-            .into_iter()
-            .try_for_each(|instance| self.make_internal(instance))
+        for instance in internal {
+            if Instant::now() >= deadline {
+                return Err(refused(
+                    codes::HCS_E_OPERATION_TIMEOUT,
+                    format!(
+                        "OpenHDV's own devices of compute system {:?} were not made within {} s: their process is slow, or hangs; its log is {}",
+                        self.id,
+                        START_LIMIT.as_secs(),
+                        self.directory.join(internal::LOG).display()
+                    ),
+                ));
+            }
+            self.make_internal(instance)?;
+        }
+        Ok(())
     }
 
     /// All devices or none: a host that is missing is told before any device is powered on.
@@ -156,6 +173,7 @@ impl Worker {
         chosen: &Chosen,
         machine: &Machine,
         claimed: &[Claimed],
+        deadline: Instant,
     ) -> Result<Arc<Vmm>> {
         let (vmm, child) = Vmm::start(&chosen.qemu, chosen.accelerator, machine)?;
         let is_wanted = {
@@ -172,7 +190,8 @@ impl Worker {
             return Err(ended_meanwhile(&self.id, WHAT));
         }
         let socket = self.directory.join(QMP_SOCKET);
-        let connected = vmm.connect(&socket, claimed.len(), events::handler(self, &vmm));
+        let handler = events::handler(self, &vmm);
+        let connected = vmm.connect(&socket, claimed.len(), deadline, handler);
         connected.map_err(|error| self.why_not(&vmm, &error, claimed))?;
         Ok(vmm)
     }
@@ -234,5 +253,28 @@ impl Worker {
         self.tear_down(self.hosted());
         self.discard_internal(None);
         self.lock().unplug_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::internal_devices::{ATTACH_LIMIT, CREATE_LIMIT};
+    use super::super::power::{FAILURE_LIMIT, POWER_ON_LIMIT, REMOVE_LIMIT};
+    use super::super::vmm::{KILL_LIMIT, SWITCH_LIMIT};
+    use super::*;
+    use crate::document::limits::DEVICES_MAXIMUM;
+    use crate::system::OPERATION_PATIENCE;
+
+    #[test]
+    fn who_asked_for_a_start_has_not_given_up_when_it_has_failed() {
+        let turns = u32::try_from(DEVICES_MAXIMUM.div_ceil(parallel::THREADS)).unwrap();
+        let removed = (REMOVE_LIMIT + REMOVE_LIMIT) * turns + KILL_LIMIT;
+        // The last of our own devices begins in time, and everybody is slow to power on; QEMU has no time left then.
+        let begun = START_LIMIT + ATTACH_LIMIT + CREATE_LIMIT + POWER_ON_LIMIT * turns;
+        let refused = begun + FAILURE_LIMIT * turns + removed;
+        assert!(refused < OPERATION_PATIENCE, "{refused:?}");
+        // QEMU is there at the last moment, and its processors do not run.
+        let stuck = START_LIMIT + SWITCH_LIMIT + removed;
+        assert!(stuck < OPERATION_PATIENCE, "{stuck:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdv_qemu::accelerator::Accelerator;
 use hdv_qemu::locate::Qemu;
@@ -21,19 +21,16 @@ use crate::error::codes;
 
 /// How long QEMU may take to come up, and to realize each of its devices.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// How long it may take at the most, however many devices it has: with what comes before, it is over before who asked for the
-/// start gives up.
-const START_LIMIT_OF_ALL: Duration = Duration::from_secs(5 * 60);
 /// How long QEMU may take for a command that asks no device.
 const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 /// How long `stop` and `cont` may take: QEMU may wait for a device's answer just then.
-const SWITCH_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const SWITCH_LIMIT: Duration = Duration::from_secs(60);
 /// How long `device_add` may take: QEMU asks the device for all that it is.
 const ADD_LIMIT: Duration = Duration::from_secs(60);
 /// How long QEMU may take to end when it is asked to; then it is killed.
 const END_LIMIT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a killed process.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long what QEMU said last may take to arrive after its end.
 const LAST_WORDS_LIMIT: Duration = Duration::from_secs(2);
 
@@ -72,6 +69,13 @@ pub(super) struct Ended {
     pub(super) has_succeeded: bool,
     /// For people.
     pub(super) detail: String,
+}
+
+/// How long QEMU with so many devices may take to come up, where so much time is left.
+fn start_limit(devices: usize, left: Duration) -> Duration {
+    let devices = u32::try_from(devices).unwrap_or(u32::MAX);
+    let limit = START_LIMIT.saturating_add(ADD_LIMIT.saturating_mul(devices));
+    limit.min(left)
 }
 
 impl Vmm {
@@ -124,17 +128,16 @@ impl Vmm {
         self.end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connects to its control socket, which answers once every one of its `devices` is realized.
+    /// Connects to its control socket, which answers once every one of its `devices` is realized; until `deadline` at the
+    /// most, however many they are.
     pub(super) fn connect(
         &self,
         socket: &Path,
         devices: usize,
+        deadline: Instant,
         events: impl FnMut(Event) + Send + 'static,
     ) -> hdv_qemu::Result<()> {
-        let devices = u32::try_from(devices).unwrap_or(u32::MAX);
-        let limit = START_LIMIT
-            .saturating_add(ADD_LIMIT.saturating_mul(devices))
-            .min(START_LIMIT_OF_ALL);
+        let limit = start_limit(devices, deadline.saturating_duration_since(Instant::now()));
         let qmp = Qmp::connect_while(socket, limit, || !self.has_ended())?;
         // Nobody else connects.
         let _ = self.monitor.set(Monitor::start(qmp, events)?);
@@ -265,5 +268,19 @@ impl Vmm {
             has_succeeded: end.has_succeeded,
             detail,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_device_has_its_time_while_there_is_time() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(start_limit(0, hour), START_LIMIT);
+        assert_eq!(start_limit(3, hour), START_LIMIT + ADD_LIMIT * 3);
+        assert_eq!(start_limit(3, START_LIMIT), START_LIMIT);
+        assert_eq!(start_limit(usize::MAX, hour), hour);
     }
 }
