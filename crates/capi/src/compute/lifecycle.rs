@@ -1,7 +1,7 @@
 //! Compute systems come, run and go.
 
 use std::ffi::c_void;
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -59,11 +59,7 @@ pub unsafe extern "C" fn HcsCreateComputeSystem(
         // Callbacks may use it already.
         place.set(handle);
         let begun = begin(operation, tracked, move || {
-            // Settled whatever happens: who has the handle waits for it.
-            let created = catch_unwind(|| ComputeSystem::create(&id, &document));
-            let created = created.map_or_else(|_| Err(Failure::fault()), |created| Ok(created?));
-            compute.settle(&created);
-            created.map(|_| None)
+            create(&compute, || ComputeSystem::create(&id, &document)).map(|()| None)
         });
         if begun.is_err() {
             place.set(std::ptr::null_mut());
@@ -71,6 +67,17 @@ pub unsafe extern "C" fn HcsCreateComputeSystem(
         }
         begun
     })
+}
+
+/// Carries a creation out, which is settled whatever happens: who has the handle waits for it.
+pub(super) fn create(
+    compute: &Arc<Compute>,
+    work: impl FnOnce() -> hdv_compute::Result<ComputeSystem> + UnwindSafe,
+) -> Result<(), Failure> {
+    let created = catch_unwind(work);
+    let created = created.map_or_else(|_| Err(Failure::fault()), |created| Ok(created?));
+    compute.settle(&created);
+    created.map(drop)
 }
 
 /// Opens a compute system of this user.

@@ -6,6 +6,8 @@ mod events;
 mod lifecycle;
 mod properties;
 mod query;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
