@@ -50,8 +50,10 @@ mod bar_index;
 mod bridge;
 mod builder;
 pub mod capability;
+mod config_reader;
 mod config_space;
 mod effects;
+pub mod enumerate;
 mod error;
 mod identity;
 mod layout;
@@ -65,6 +67,7 @@ mod routing_id;
 mod slot_control;
 pub mod spec;
 mod sriov_control;
+pub mod topology;
 mod vf_config;
 mod vf_routing;
 
