@@ -7,17 +7,17 @@ use crate::bridge;
 use crate::capability::{
     BarPlan, BridgeSubsystem, Capability, CapabilityRegisters, ExtendedCapability, Window,
 };
-use crate::config_space::{ConfigSpace, Places};
+use crate::config_space::ConfigSpace;
 use crate::error::ConfigError;
 use crate::identity::Identity;
 use crate::layout::{DeviceRegisters, Map, place};
 use crate::link_state::LinkState;
 use crate::placed::{AnyCapability, Placed};
+use crate::places::Places;
 use crate::registers::{Field, Registers};
 use crate::spec::header::{self, Command, Status};
 use crate::spec::{
-    self, CAPABILITY_ID, CAPABILITY_NEXT, COMPATIBLE_SIZE, CONFIG_SPACE_SIZE, capability_id,
-    extended,
+    self, CAPABILITY_ID, CAPABILITY_NEXT, COMPATIBLE_SIZE, CONFIG_SPACE_SIZE, extended,
 };
 
 /// The description of a config space. What is wrong with it comes out in [`build`](Self::build).
@@ -183,15 +183,7 @@ impl ConfigSpaceBuilder {
             link: LinkState::default(),
             device_registers: self.registers.iter().map(DeviceRegisters::range).collect(),
         };
-        config.places = Places {
-            msi: config.capability(capability_id::MSI),
-            msix: config.capability(capability_id::MSIX),
-            power: config.capability(capability_id::POWER_MANAGEMENT),
-            express: config.capability(capability_id::PCI_EXPRESS),
-            link: None,
-            sriov: config.extended_capability(extended::extended_capability_id::SRIOV),
-        };
-        config.find_link();
+        config.places = Places::of(&config);
         config.reset_link();
         Ok(config)
     }

@@ -11,6 +11,7 @@ use crate::effects::Effects;
 use crate::identity::{ClassCode, Identity};
 use crate::link_state::LinkState;
 use crate::placed::{AnyCapability, Placed};
+use crate::places::Places;
 use crate::registers::{Registers, Reset};
 use crate::spec::express::{DEVICE_CONTROL, DeviceStatus};
 use crate::spec::header::{self, Command, Status};
@@ -33,18 +34,6 @@ pub struct ConfigSpace {
     pub(crate) link: LinkState,
     /// Where plain device registers are.
     pub(crate) device_registers: Vec<Range<usize>>,
-}
-
-/// Offsets of the capabilities that the accessors read.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Places {
-    pub(crate) msi: Option<u16>,
-    pub(crate) msix: Option<u16>,
-    pub(crate) power: Option<u16>,
-    pub(crate) express: Option<u16>,
-    /// The PCI Express capability of a port that has a link below.
-    pub(crate) link: Option<u16>,
-    pub(crate) sriov: Option<u16>,
 }
 
 impl ConfigSpace {

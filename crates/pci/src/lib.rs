@@ -45,6 +45,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod aer_view;
 mod bar;
 mod bar_index;
 mod bridge;
@@ -55,11 +56,13 @@ mod config_space;
 mod effects;
 pub mod enumerate;
 mod error;
+mod error_reporting;
 mod identity;
 mod layout;
 mod link_state;
 mod msix_table;
 mod placed;
+mod places;
 mod port;
 mod port_view;
 mod registers;
@@ -71,18 +74,20 @@ pub mod topology;
 mod vf_config;
 mod vf_routing;
 
+pub use aer_view::{AerView, RootErrorView};
 pub use bar::{Bar, BarKind};
 pub use bar_index::{BarIndex, BarIndexError};
 pub use bridge::BridgeView;
 pub use builder::ConfigSpaceBuilder;
 pub use capability::{
-    Ari, BarOffset, Capability, CapabilityRegisters, DeviceSerialNumber, ExtendedCapability, Msi,
-    MsiView, Msix, MsixView, PciExpress, PowerManagement, ResizableBar, Slot, Sriov, SriovView,
-    VendorSpecific, VfBar,
+    AccessControlServices, Aer, Ari, BarOffset, Capability, CapabilityRegisters,
+    DeviceSerialNumber, ExtendedCapability, Msi, MsiView, Msix, MsixView, PciExpress,
+    PowerManagement, ResizableBar, Slot, Sriov, SriovView, VendorSpecific, VfBar,
 };
 pub use config_space::ConfigSpace;
 pub use effects::Effects;
 pub use error::ConfigError;
+pub use error_reporting::{DetectedError, ErrorMessage};
 pub use identity::{ClassCode, Identity};
 pub use msix_table::{MsixEntry, MsixTable};
 pub use port::{BusNumbersError, Port};

@@ -22,12 +22,6 @@ const ACTIVE: u32 = (LinkStatus::DATA_LINK_LAYER_ACTIVE.bits() as u32) << 16;
 const PRESENT: u32 = (SlotStatus::PRESENCE_DETECT.bits() as u32) << 16;
 
 impl ConfigSpace {
-    /// Finds out whether there is a link below.
-    pub(crate) fn find_link(&mut self) {
-        let below = self.port().is_some_and(|port| port.kind.has_link_below());
-        self.places.link = self.places.express.filter(|_| below);
-    }
-
     /// The link is as it has to be after a reset, which is no event, and so is the slot: with
     /// power, and the indicator of it on if there is a device.
     pub(crate) fn reset_link(&mut self) {

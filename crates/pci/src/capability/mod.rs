@@ -9,6 +9,8 @@ use crate::effects::Effects;
 use crate::error::ConfigError;
 use crate::registers::{Field, Registers};
 
+mod acs;
+pub(crate) mod aer;
 mod ari;
 mod bridge_subsystem;
 mod express;
@@ -23,6 +25,8 @@ mod sriov;
 mod sriov_view;
 mod vendor;
 
+pub use acs::AccessControlServices;
+pub use aer::Aer;
 pub use ari::Ari;
 pub(crate) use bridge_subsystem::BridgeSubsystem;
 pub use express::PciExpress;

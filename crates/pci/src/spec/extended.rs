@@ -12,8 +12,12 @@ pub const NEXT_SHIFT: u32 = 20;
 
 /// Identifiers of extended capabilities (PCI Code and ID Assignment Specification, section 3).
 pub mod extended_capability_id {
+    /// Advanced error reporting.
+    pub const ADVANCED_ERROR_REPORTING: u16 = 0x0001;
     /// Device serial number.
     pub const DEVICE_SERIAL_NUMBER: u16 = 0x0003;
+    /// Access control services.
+    pub const ACS: u16 = 0x000d;
     /// Alternative routing-id interpretation.
     pub const ARI: u16 = 0x000e;
     /// Single root I/O virtualization.

@@ -4,6 +4,8 @@
 //! header registers are from the start of config space, offsets of capability registers from
 //! the start of their capability; both are in bytes.
 
+pub mod acs;
+pub mod aer;
 pub mod ari;
 pub mod bridge;
 pub mod express;
