@@ -1,10 +1,14 @@
 //! What a worker, or a broker, asks of a device host, done to the host; and the host's errors as they cross sockets, in both
 //! directions. Who may ask, and over what, is in `attach` and `restricted`.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use hdv::{BindError, DeviceIds, HostError, HostHandle, Listen, Place};
+use hdv::{BindError, DeviceIds, HandedClient, HostError, HostHandle, Listen, Place};
 use hdv_control::{CallError, ControlError, ErrorKind};
+use rustix::fs::{FileType, fstat};
+use rustix::net::{AddressFamily, SocketType, sockopt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,8 +16,8 @@ use serde_json::Value;
 use crate::error::codes;
 use crate::protocol::{Device, DeviceFailure, Instance, PowerOn, device};
 
-/// Carries a command about one device out; [`device::CREATE`] and [`device::CONNECT`] are not here. `listen` says where
-/// the clients of a device that is powered on come from, given what the command says.
+/// Carries a command about one device out; [`device::CREATE`] and [`device::CONNECT`] are not here. `listen` says how the
+/// clients of a device that is powered on come, given what the command says of the place of what it brings.
 ///
 /// # Errors
 /// The command or its arguments are wrong, or what the host says.
@@ -27,11 +31,11 @@ pub(crate) fn carry_out(
         device::POWER_ON => {
             let PowerOn {
                 instance_id,
-                socket,
+                beside,
                 configuration,
             } = arguments(args)?;
             let place = Place {
-                listen: listen(socket)?,
+                listen: listen(beside)?,
                 configuration,
             };
             host.power_on(instance_id, &place)
@@ -56,6 +60,45 @@ pub(crate) fn carry_out(
         }
     };
     done.map_err(|error| refusal(&error))?;
+    Ok(Value::Null)
+}
+
+/// Gives a client to a device, as [`device::CONNECT`] says.
+///
+/// # Errors
+/// What comes with it is something else, or what the host says.
+pub(crate) fn connect(
+    host: &HostHandle,
+    args: Value,
+    descriptors: Vec<OwnedFd>,
+) -> Result<Value, ControlError> {
+    let instance = instance(args)?.instance_id;
+    let [socket, lease, ledger] = <[OwnedFd; 3]>::try_from(descriptors).map_err(|descriptors| {
+        ControlError::bad_arguments(format!(
+            "a client comes as three descriptors: its socket, a lease and a ledger; {} came",
+            descriptors.len()
+        ))
+    })?;
+    let is_connection = sockopt::socket_domain(&socket) == Ok(AddressFamily::UNIX)
+        && sockopt::socket_type(&socket) == Ok(SocketType::STREAM);
+    if !is_connection {
+        return Err(ControlError::bad_arguments(
+            "a client is a connected Unix stream socket, and this descriptor is something else",
+        ));
+    }
+    let is_pipe = fstat(&lease).is_ok_and(|of| FileType::from_raw_mode(of.st_mode).is_fifo());
+    if !is_pipe {
+        return Err(ControlError::bad_arguments(
+            "a lease is a pipe, and this descriptor is something else",
+        ));
+    }
+    let client = HandedClient {
+        socket: UnixStream::from(socket),
+        lease: Some(lease),
+        ledger: Some(ledger),
+    };
+    let connected = host.connect(instance, client);
+    connected.map_err(|error| refusal(&error))?;
     Ok(Value::Null)
 }
 

@@ -47,9 +47,11 @@ pub mod host {
 pub mod device {
     /// Makes one of our own devices and announces it: [`super::Device`]. To the worker's own device host only.
     pub const CREATE: &str = "create";
-    /// Powers it on and lets clients in: [`super::PowerOn`].
+    /// Powers it on, and has it take clients: [`super::PowerOn`].
     pub const POWER_ON: &str = "power-on";
-    /// A client, whose socket comes with it; where the host may not listen.
+    /// A client of the device. Three descriptors come with it: the client's socket; a lease, which is closed when nothing is
+    /// read from the socket or written to it any more; the file of a
+    /// [`Ledger`](hdv_vfio_user::server::Ledger). Answers when the client has been taken in.
     pub const CONNECT: &str = "connect";
     /// Processors run again.
     pub const START: &str = "start";
@@ -114,8 +116,8 @@ pub struct Instance {
 pub struct PowerOn {
     /// Its instance id.
     pub instance_id: Uuid,
-    /// The socket to listen on; none where clients are handed over.
-    pub socket: Option<PathBuf>,
+    /// What the device brings is served on sockets beside this path ([`hdv::Listen::Handed`]); nowhere without one.
+    pub beside: Option<PathBuf>,
     /// The strings for `SetConfiguration`.
     pub configuration: Vec<String>,
 }

@@ -87,7 +87,7 @@ pub use memory::{Aperture, GuestMemory, MAX_REGIONS, MemoryError};
 pub use mmio::{AccessSize, Doorbell, Mmio, MmioError, Section, SectionFlags};
 pub use pci_function::pci_function;
 pub use slot::DeviceState;
-pub use system::{DeviceIds, Listen, Place, SocketDirectory, System};
+pub use system::{DeviceIds, HandedClient, Listen, Place, SocketDirectory, System};
 pub use test_bench::TestBench;
 /// Class and instance ids (GUIDs).
 pub use uuid::Uuid;

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,9 +27,34 @@ pub struct DeviceIds {
 pub enum Listen {
     /// From a socket that the host listens on.
     Socket(PathBuf),
-    /// From the system, which accepts them and hands them over ([`HostHandle::connect`]): for a host that may not
-    /// open sockets.
-    Handed,
+    /// From the system, which accepts them and hands them over ([`HostHandle::connect`]).
+    Handed {
+        /// What the device's function brings is served on sockets beside this path, where there is none itself:
+        /// `/x/nic.sock` has `/x/nic-vf0.sock` beside it. Without a path it cannot bring anything.
+        beside: Option<PathBuf>,
+    },
+}
+
+/// A client that a system hands over.
+#[derive(Debug)]
+pub struct HandedClient {
+    /// The connection, whose client has not been answered yet.
+    pub socket: UnixStream,
+    /// Kept open until nothing is read from the connection or written to it any more, for a system that goes on with a
+    /// duplicate of it then.
+    pub lease: Option<OwnedFd>,
+    /// The file of a [`Ledger`](hdv_vfio_user::server::Ledger), for the same system.
+    pub ledger: Option<OwnedFd>,
+}
+
+impl From<UnixStream> for HandedClient {
+    fn from(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            lease: None,
+            ledger: None,
+        }
+    }
 }
 
 /// How a system wants a device instance served.

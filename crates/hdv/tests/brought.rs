@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 use bringer::{BRING, Bringer, CALL, Hold, IDENTITY, NoHandles, TAKE_AWAY};
 use hdv::{
     BarIndex, BroughtBy, DeviceHost, DeviceId, DeviceIds, DeviceInstance, DeviceState,
-    DeviceStatus, HostError, HostOptions, SocketDirectory, TestBench, Uuid, pci_function,
+    DeviceStatus, HostError, HostHandle, HostOptions, Listen, Place, SocketDirectory, System,
+    TestBench, Uuid, pci_function,
 };
 use hdv_control::RuntimeDirectory;
 use hdv_vfio_user::Errno;
@@ -759,4 +760,50 @@ fn what_a_killed_host_left_is_cleared_away() {
     assert_eq!(sockets(), [true, true, true, false]);
     clear_away(directory.path());
     assert_eq!(sockets(), [false; 4]);
+}
+
+/// A system that hands clients over.
+#[derive(Debug)]
+struct Handing {
+    beside: Option<PathBuf>,
+}
+
+impl System for Handing {
+    fn announced(&self, _: &HostHandle, _: &DeviceIds) -> Result<Option<Place>, HostError> {
+        Ok(Some(Place {
+            listen: Listen::Handed {
+                beside: self.beside.clone(),
+            },
+            configuration: Vec::new(),
+        }))
+    }
+}
+
+#[test]
+fn what_comes_of_a_device_without_a_socket_is_beside_the_place_that_its_system_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let ids = DeviceIds {
+        class_id: Uuid::from_u128(1),
+        instance_id: Uuid::from_u128(2),
+    };
+    for is_placed in [true, false] {
+        let beside = is_placed.then(|| directory.path().join("pf.sock"));
+        let host = host();
+        host.attach(Arc::new(Handing { beside })).unwrap();
+        let hold = Hold::default();
+        hold.make_recorders();
+        let instance = host.create_device(ids, hold.function()).unwrap();
+        host.announce(instance.id()).unwrap();
+        assert_eq!(instance.socket(), None);
+        let brought = hold.carrier().bring(hold.functions(2));
+        if is_placed {
+            assert_eq!(brought.unwrap().len(), 2);
+            let mut vf = connect(&directory.path().join("pf-vf1.sock"));
+            read32(&mut vf, CONFIG, 0);
+        } else {
+            assert!(matches!(brought, Err(HostError::NoPlaceFor(_))));
+        }
+    }
+    let left = std::fs::read_dir(directory.path()).unwrap();
+    assert_eq!(left.count(), 0);
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +46,7 @@ impl Commands {
     }
 
     fn carry_out(&self, command: &str, args: Value) -> Result<Value, ControlError> {
-        let listen = |socket: Option<PathBuf>| Ok(socket.map_or(Listen::Handed, Listen::Socket));
+        let listen = |beside: Option<PathBuf>| Ok(Listen::Handed { beside });
         host_commands::carry_out(&self.host, command, args, listen)
     }
 }
@@ -58,19 +57,10 @@ impl LinkHandler for Commands {
         _: &Link,
         command: &str,
         args: Value,
-        mut descriptors: Vec<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<Value, ControlError> {
         match command {
-            device::CONNECT => {
-                let (Some(client), true) = (descriptors.pop(), descriptors.is_empty()) else {
-                    let reason = "one descriptor, the client's socket, comes with it";
-                    return Err(ControlError::bad_arguments(reason));
-                };
-                let instance = host_commands::instance(args)?.instance_id;
-                let connected = self.host.connect(instance, UnixStream::from(client));
-                connected.map_err(|error| host_commands::refusal(&error))?;
-                Ok(Value::Null)
-            }
+            device::CONNECT => host_commands::connect(&self.host, args, descriptors),
             device::REMOVE => {
                 let instance = host_commands::instance(args.clone())?.instance_id;
                 let removed = self.carry_out(command, args);

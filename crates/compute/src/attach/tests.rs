@@ -1,6 +1,6 @@
 //! Device hosts and a worker that is played here: what is called when, which errors cross, what happens at the end of either.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
@@ -10,6 +10,8 @@ use hdv::{
     DeviceHost, DeviceState, HostOptions, Identity, PciDevice, pci_function,
 };
 use hdv_control::{CallError, LinkHandler, LinkServer, SocketClaim};
+use hdv_vfio_user::client::{Client, ClientOptions};
+use hdv_vfio_user::server::{Ledger, Left};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -67,7 +69,7 @@ impl LinkHandler for Played {
 
 /// The worker and one host that has attached to it.
 struct Scene {
-    directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     server: Option<LinkServer>,
     _claim: SocketClaim,
     heard: Receiver<Heard>,
@@ -101,7 +103,7 @@ fn scene(runtime_id: Uuid) -> Scene {
     };
     assert_eq!(hello, expected);
     Scene {
-        directory,
+        _directory: directory,
         server: Some(server),
         _claim: claim,
         heard,
@@ -145,7 +147,7 @@ impl Scene {
     fn power_on(&self, instance: u128, configuration: &[&str]) -> Result<Value, CallError> {
         let order = PowerOn {
             instance_id: Uuid::from_u128(instance),
-            socket: Some(self.directory.path().join(format!("{instance}.sock"))),
+            beside: None,
             configuration: configuration.iter().map(ToString::to_string).collect(),
         };
         self.order(device::POWER_ON, &order)
@@ -250,7 +252,6 @@ fn a_device_lives_as_the_worker_says() {
     assert_eq!(instance.state(), DeviceState::PoweredOff);
     scene.power_on(1, &["a", "b"]).unwrap();
     assert_eq!(*calls.lock().unwrap(), ["initialize", "a,b"]);
-    assert!(scene.directory.path().join("1.sock").exists());
     // No client has used it: neither does anything.
     scene.about(device::START, 1).unwrap();
     scene.about(device::STOP, 1).unwrap();
@@ -259,7 +260,6 @@ fn a_device_lives_as_the_worker_says() {
     assert_eq!(failure, None);
     scene.about(device::REMOVE, 1).unwrap();
     assert_eq!(*calls.lock().unwrap(), ["initialize", "a,b", "teardown"]);
-    assert!(!scene.directory.path().join("1.sock").exists());
     let error = command_error(scene.about(device::REMOVE, 1));
     assert_eq!(error.code, Some(codes::NOT_FOUND));
 }
@@ -299,30 +299,42 @@ fn errors_cross_unchanged() {
 }
 
 #[test]
-fn a_client_that_comes_by_descriptor_needs_one() {
+fn a_client_comes_as_its_socket_a_lease_and_a_ledger() {
     let scene = scene(RUNTIME);
     scene.announce(1, Recorder::default());
-    let order = PowerOn {
-        instance_id: Uuid::from_u128(1),
-        socket: None,
-        configuration: Vec::new(),
-    };
-    scene.order(device::POWER_ON, &order).unwrap();
+    scene.power_on(1, &[]).unwrap();
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let args = serde_json::to_value(Instance {
-        instance_id: order.instance_id,
-    })
-    .unwrap();
-    for clients in [&[][..], &[theirs.as_fd(), ours.as_fd()][..]] {
-        let refused = scene
+    let (end, lease) = rustix::pipe::pipe().unwrap();
+    let file = Ledger::file().unwrap();
+    let instance_id = Uuid::from_u128(1);
+    let args = serde_json::to_value(Instance { instance_id }).unwrap();
+    let connect = |clients: &[BorrowedFd<'_>]| {
+        scene
             .link
-            .call_with(device::CONNECT, &args, clients, GENEROUS);
-        assert!(command_error(refused).message.contains("one descriptor"));
+            .call_with(device::CONNECT, &args, clients, GENEROUS)
+    };
+    let [socket, lease_fd, ledger] = [theirs.as_fd(), lease.as_fd(), file.as_fd()];
+    for wrong in [
+        &[][..],
+        &[socket],
+        &[socket, lease_fd],
+        &[lease_fd, lease_fd, ledger],
+        &[socket, ledger, ledger],
+        &[socket, lease_fd, socket],
+        &[socket, lease_fd, ledger, socket],
+    ] {
+        let error = command_error(connect(wrong));
+        assert!(!error.message.is_empty(), "{wrong:?}");
     }
-    let given = scene
-        .link
-        .call_with(device::CONNECT, &args, &[theirs.as_fd()], GENEROUS);
-    given.unwrap();
+    connect(&[socket, lease_fd, ledger]).unwrap();
+    drop((theirs, lease));
+    let mut client = Client::from_stream(ours, ClientOptions::default()).unwrap();
+    client.region_read(7, 0, &mut [0; 4]).unwrap();
+    assert!(Left::read(file.as_fd()).unwrap().is_agreed());
+    drop(client);
+    // Which ends when nobody has the other end of it any more.
+    let mut byte = [0];
+    assert_eq!(rustix::io::read(&end, &mut byte).unwrap(), 0);
 }
 
 #[test]

@@ -2,24 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::Arc;
 
 use hdv_control::ControlError;
 use uuid::Uuid;
 
-use super::door::Door;
 use super::refused;
 use crate::error::codes;
 use crate::protocol::Device;
 
-/// How clients get to a device.
+/// Whether clients get to a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
     /// None do: it has not been powered on.
     None,
     /// It is being powered on.
     Coming,
     /// They are let in.
-    Open(Arc<Door>),
+    Open,
 }
 
 struct Known {
@@ -125,14 +124,22 @@ impl Devices {
             .ok_or_else(|| unknown(instance))
     }
 
-    /// Its class, and the socket where clients come; `None` if there is no such device.
-    pub(super) fn get(&self, instance: Uuid) -> Option<(Uuid, Option<Arc<Door>>)> {
+    /// # Errors
+    /// There is no such device, or clients do not get to it.
+    pub(super) fn check_open(&self, instance: Uuid) -> Result<(), ControlError> {
+        self.check(instance)?;
+        self.class_of_open(instance).map(drop).ok_or_else(|| {
+            refused(
+                codes::HCS_E_INVALID_STATE,
+                format!("device instance {instance} is not powered on"),
+            )
+        })
+    }
+
+    /// The class of a device that clients get to; `None` if there is no such device.
+    pub(super) fn class_of_open(&self, instance: Uuid) -> Option<Uuid> {
         let known = self.known.get(&instance)?;
-        let door = match &known.access {
-            Access::Open(door) => Some(Arc::clone(door)),
-            Access::None | Access::Coming => None,
-        };
-        Some((known.class_id, door))
+        (known.access == Access::Open).then_some(known.class_id)
     }
 
     /// It is powered on from now on, once.
@@ -157,47 +164,33 @@ impl Devices {
     ///
     /// # Errors
     /// It has gone meanwhile.
-    pub(super) fn open(
-        &mut self,
-        which: Announcement,
-        door: &Arc<Door>,
-    ) -> Result<(), ControlError> {
+    pub(super) fn open(&mut self, which: Announcement) -> Result<(), ControlError> {
         let closed = self.closed;
         let known = self.of(which).filter(|_| !closed);
-        known.ok_or_else(|| unknown(which.instance))?.access = Access::Open(Arc::clone(door));
+        known.ok_or_else(|| unknown(which.instance))?.access = Access::Open;
         Ok(())
     }
 
-    /// It is gone, if it is still what was announced then. Gives back where clients came, to be closed without the lock.
-    pub(super) fn forget(&mut self, which: Announcement) -> Option<Arc<Door>> {
-        self.of(which)?;
-        self.take(which.instance).ok().flatten()
+    /// It is gone, if it is still what was announced then.
+    pub(super) fn forget(&mut self, which: Announcement) {
+        if self.of(which).is_some() {
+            self.known.remove(&which.instance);
+        }
     }
 
-    /// The worker removes it. As [`Devices::forget`].
+    /// The worker removes it.
     ///
     /// # Errors
     /// There is no such device.
-    pub(super) fn take(&mut self, instance: Uuid) -> Result<Option<Arc<Door>>, ControlError> {
+    pub(super) fn take(&mut self, instance: Uuid) -> Result<(), ControlError> {
         let known = self.known.remove(&instance);
-        Ok(known.ok_or_else(|| unknown(instance))?.access.into_door())
+        known.map(drop).ok_or_else(|| unknown(instance))
     }
 
-    /// Nothing comes any more. As [`Devices::forget`], for all.
-    pub(super) fn close(&mut self) -> Vec<Arc<Door>> {
+    /// Nothing comes any more.
+    pub(super) fn close(&mut self) {
         self.closed = true;
-        let known = std::mem::take(&mut self.known);
-        let doors = known.into_values().map(|known| known.access.into_door());
-        doors.flatten().collect()
-    }
-}
-
-impl Access {
-    fn into_door(self) -> Option<Arc<Door>> {
-        match self {
-            Self::Open(door) => Some(door),
-            Self::None | Self::Coming => None,
-        }
+        self.known.clear();
     }
 }
 
@@ -263,7 +256,7 @@ mod tests {
         devices.announced(old);
         devices.check(new.instance).unwrap();
         devices.withdraw(new.instance).unwrap_err();
-        assert!(devices.take(new.instance).unwrap().is_none());
+        devices.take(new.instance).unwrap();
         assert!(devices.take(new.instance).is_err());
     }
 }

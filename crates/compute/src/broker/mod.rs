@@ -1,11 +1,10 @@
 //! The broker of a restricted device host: it speaks to the worker in the host's name, checks everything that the host says,
-//! and hands it the clients of its devices, whose data then goes straight.
+//! and passes the clients of its devices on to it, whose data then goes straight.
 //!
-//! What the host may say is in `host`, what the worker may ask in `worker`, which devices there are in `devices`, the sockets
-//! that VMMs connect to in `door`, how a host's process is started in `spawn`, how other programs find the devices in `list`.
+//! What the host may say is in `host`, what the worker may ask in `worker`, which devices there are in `devices`, how a host's
+//! process is started in `spawn`, how other programs find the devices in `list`.
 
 mod devices;
-mod door;
 mod host;
 mod list;
 mod rate;
@@ -13,10 +12,11 @@ mod spawn;
 mod worker;
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdv_control::{CallError, ControlError, ControlServer, Link, RuntimeDirectory};
@@ -63,8 +63,6 @@ struct Shared {
     pid: u32,
     devices: Mutex<Devices>,
     rate: Mutex<Rate>,
-    /// Where sockets are noted, for whoever clears up should this process be killed.
-    notes: OnceLock<Weak<ControlServer>>,
     /// What the worker said at the beginning.
     welcome: OnceLock<Value>,
     worker: OnceLock<Link>,
@@ -105,14 +103,12 @@ impl Broker {
             pid,
             devices: Mutex::new(Devices::new(limits.devices)),
             rate: Mutex::new(Rate::new()),
-            notes: OnceLock::new(),
             welcome: OnceLock::new(),
             worker: OnceLock::new(),
             host: OnceLock::new(),
         });
         let name = worker.display().to_string();
         let control = list::start(&shared)?;
-        shared.notes.get_or_init(|| Arc::downgrade(&control));
         let broker = Self {
             shared: Arc::clone(&shared),
             control: Some(control),
@@ -185,8 +181,7 @@ impl Shared {
 
     /// A device is gone, as far as the worker and others see.
     fn forget(&self, which: Announcement) {
-        let door = self.devices().forget(which);
-        drop(door);
+        self.devices().forget(which);
     }
 
     /// Ends both connections, and lets nobody in any more.
@@ -194,8 +189,7 @@ impl Shared {
         for link in self.links() {
             link.close();
         }
-        let doors = self.devices().close();
-        drop(doors);
+        self.devices().close();
     }
 
     /// Calls the host, which need not answer.
@@ -205,13 +199,21 @@ impl Shared {
         args: &impl Serialize,
         limit: Duration,
     ) -> Result<Value, ControlError> {
+        self.call_host_with(command, args, &[], limit)
+    }
+
+    /// The same, with descriptors.
+    fn call_host_with(
+        &self,
+        command: &str,
+        args: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+        limit: Duration,
+    ) -> Result<Value, ControlError> {
         let args = value(args)?;
         let gone = || refused(codes::HCS_E_SERVICE_DISCONNECT, self.gone());
-        let answer = self
-            .host
-            .get()
-            .ok_or_else(gone)?
-            .call(command, &args, limit);
+        let host = self.host.get().ok_or_else(gone)?;
+        let answer = host.call_with(command, &args, descriptors, limit);
         answer.map_err(|error| self.not_done(command, error))
     }
 

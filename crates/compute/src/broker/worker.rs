@@ -1,21 +1,20 @@
 //! What the worker asks, passed on to the restricted host, within limits shorter than the worker's own.
 
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hdv_control::{ControlError, ErrorKind, Link, LinkHandler};
 use serde_json::Value;
 
-use super::devices::Announcement;
-use super::door::Door;
 use super::{Shared, printable};
 use crate::host_commands::{arguments, instance, value};
 use crate::protocol::{DeviceFailure, Instance, PowerOn, device};
 
 /// How long a device may take to be powered on.
 const POWER_ON_LIMIT: Duration = Duration::from_secs(25);
+/// How long the host may take to take a client in.
+const CONNECT_LIMIT: Duration = Duration::from_secs(8);
 /// How long a device may take to start, or to stop.
 const SWITCH_LIMIT: Duration = Duration::from_secs(25);
 /// How long a device may take to be removed.
@@ -30,40 +29,27 @@ pub(super) struct FromWorker {
 
 impl FromWorker {
     fn power_on(&self, args: Value) -> Result<(), ControlError> {
-        let PowerOn {
-            instance_id,
-            socket,
-            configuration,
-        } = arguments(args)?;
-        let socket = socket.ok_or_else(|| {
-            ControlError::bad_arguments("a broker must be told where to listen for clients")
-        })?;
-        let which = self.shared.devices().begin_power_on(instance_id)?;
+        let mut power_on: PowerOn = arguments(args)?;
+        // The host may have no sockets.
+        power_on.beside = None;
+        let which = self.shared.devices().begin_power_on(power_on.instance_id)?;
         // If that fails, the worker removes the device. Its host must hear of it: it may be powering it on still.
-        self.let_in(which, &socket, configuration)
-    }
-
-    fn let_in(
-        &self,
-        which: Announcement,
-        socket: &Path,
-        configuration: Vec<String>,
-    ) -> Result<(), ControlError> {
-        let door = Door::new(socket, self.shared.notes.get())?;
-        let power_on = PowerOn {
-            instance_id: which.instance,
-            socket: None,
-            configuration,
-        };
         self.shared
             .call_host(device::POWER_ON, &power_on, POWER_ON_LIMIT)?;
-        self.shared.devices().open(which, &door)?;
-        door.open(&self.shared, which.instance)
+        self.shared.devices().open(which)
+    }
+
+    /// Passes a client on. What came with it is kept by nobody here.
+    fn connect(&self, instance: Instance, descriptors: &[OwnedFd]) -> Result<(), ControlError> {
+        self.shared.devices().check_open(instance.instance_id)?;
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        self.shared
+            .call_host_with(device::CONNECT, &instance, &descriptors, CONNECT_LIMIT)
+            .map(drop)
     }
 
     fn remove(&self, instance: Instance) -> Result<(), ControlError> {
-        let door = self.shared.devices().take(instance.instance_id)?;
-        drop(door);
+        self.shared.devices().take(instance.instance_id)?;
         self.pass_on(device::REMOVE, &instance, REMOVE_LIMIT)
     }
 
@@ -102,10 +88,11 @@ impl LinkHandler for FromWorker {
         _: &Link,
         command: &str,
         args: Value,
-        _: Vec<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<Value, ControlError> {
         let done = match command {
             device::POWER_ON => self.power_on(args),
+            device::CONNECT => self.connect(instance(args)?, &descriptors),
             device::START | device::STOP => self.switch(command, instance(args)?),
             device::REMOVE => self.remove(instance(args)?),
             device::FAILURE => return self.failure(instance(args)?),

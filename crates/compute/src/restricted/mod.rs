@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use hdv::{DeviceIds, HostError, HostHandle, Listen, Place, System};
 use hdv_control::{CallError, ControlError, ErrorKind, Link, LinkHandler};
-use rustix::net::{AddressFamily, SocketType, sockopt};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -132,28 +131,6 @@ impl End {
         let nobody = || ControlError::new(ErrorKind::Busy, "no device host has attached yet");
         self.host.get().ok_or_else(nobody)
     }
-
-    /// A client, which came as a descriptor.
-    fn connect(&self, args: Value, descriptors: Vec<OwnedFd>) -> Result<Value, ControlError> {
-        let instance = host_commands::instance(args)?.instance_id;
-        let [client] = <[OwnedFd; 1]>::try_from(descriptors).map_err(|descriptors| {
-            ControlError::bad_arguments(format!(
-                "a client is one descriptor, and {} came",
-                descriptors.len()
-            ))
-        })?;
-        let connection = sockopt::socket_domain(&client) == Ok(AddressFamily::UNIX)
-            && sockopt::socket_type(&client) == Ok(SocketType::STREAM);
-        if !connection {
-            return Err(ControlError::bad_arguments(
-                "a client is a connected Unix stream socket, and this descriptor is something else",
-            ));
-        }
-        self.host()?
-            .connect(instance, UnixStream::from(client))
-            .map_err(|error| host_commands::refusal(&error))?;
-        Ok(Value::Null)
-    }
 }
 
 impl LinkHandler for End {
@@ -165,7 +142,7 @@ impl LinkHandler for End {
         descriptors: Vec<OwnedFd>,
     ) -> Result<Value, ControlError> {
         match command {
-            device::CONNECT => self.connect(args, descriptors),
+            device::CONNECT => host_commands::connect(self.host()?, args, descriptors),
             device::LIST => value(&self.host()?.devices()),
             device::REMOVE => {
                 self.forget(host_commands::instance(args.clone())?.instance_id);
@@ -194,12 +171,12 @@ impl LinkHandler for End {
     }
 }
 
-/// Where clients come from, here.
-fn handed(socket: Option<PathBuf>) -> Result<Listen, ControlError> {
-    socket.map_or(Ok(Listen::Handed), |socket| {
+/// Clients are handed over, and nothing has a socket.
+fn handed(beside: Option<PathBuf>) -> Result<Listen, ControlError> {
+    beside.map_or(Ok(Listen::Handed { beside: None }), |path| {
         Err(ControlError::bad_arguments(format!(
-            "a restricted device host cannot listen on {}: its broker does",
-            socket.display()
+            "a restricted device host cannot have sockets beside {}, or anywhere",
+            path.display()
         )))
     })
 }

@@ -74,11 +74,7 @@ impl Worker {
             }
         };
         tracing::info!(device = key, port = claimed.plug.port, "adding");
-        let powered = claimed.device.power_on(
-            &self.device_socket(&claimed.plug.name),
-            &claimed.configuration,
-        );
-        if let Err(error) = powered {
+        if let Err(error) = self.make_ready(&claimed) {
             self.undo_add(&claimed, added);
             return Err(error);
         }

@@ -61,6 +61,7 @@ impl Worker {
         }
         self.tear_down(self.hosted());
         self.end_internal();
+        self.connections.stop_all();
         let links = {
             let mut inner = self.lock();
             inner.unplug_all();

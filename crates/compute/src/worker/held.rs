@@ -1,7 +1,8 @@
 //! Devices that QEMU must not free, and how it is found that the guest has let go of them: QEMU does not say it. Why is in
 //! [`hdv_qemu::unplug`]; only devices with MSI-X are concerned, all others are let go of with an event.
 //!
-//! A held device's connection stays when it is out, until QEMU ends, with the stub that its host leaves there.
+//! A held device's connection stays when it is out, until QEMU ends, with the stub that its host leaves there, or that of
+//! `connections` when its host is gone.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};

@@ -1,6 +1,7 @@
 //! Device hosts: their links, which devices they have announced, and calls to them.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,6 +66,26 @@ impl Host {
             .map_err(|error| ControlError::internal(error.to_string()))?;
         let called = self.link.call(command, &arguments, limit);
         called.map_err(|error| self.failed(key, command, error))
+    }
+
+    /// Gives the device a client: its socket and what goes with it.
+    pub(super) fn connect(
+        &self,
+        instance: Uuid,
+        key: &str,
+        descriptors: &[BorrowedFd<'_>],
+        limit: Duration,
+    ) -> Result<()> {
+        let command = protocol::device::CONNECT;
+        let argument = Instance {
+            instance_id: instance,
+        };
+        let argument = serde_json::to_value(argument)
+            .map_err(|error| ControlError::internal(error.to_string()))?;
+        let called = self.link.call_with(command, &argument, descriptors, limit);
+        called
+            .map(drop)
+            .map_err(|error| self.failed(key, command, error))
     }
 
     /// Calls a command that has no argument but the device.

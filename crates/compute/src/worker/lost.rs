@@ -83,8 +83,6 @@ impl Worker {
                 .collect()
         };
         for name in lost {
-            // Who is gone cannot; QEMU is connected.
-            hdv_control::remove_if_dead(&self.device_socket(&name));
             let worker = Arc::clone(self);
             in_background("lost", move || {
                 let answer = worker.ask_to_let_go(&name);

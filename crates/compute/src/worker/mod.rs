@@ -9,6 +9,7 @@
 //! | `state`, `devices`, `ports` | what is allowed when, the devices, the root ports; no I/O |
 //! | `start`, `switch`, `end` | the system's life: start, pause and resume, the end |
 //! | `add`, `remove`, `lost`, `claim`, `held` | plugging devices in and out |
+//! | `connections` | QEMU's connections to devices: handed to their hosts, and answered here when these have let go |
 //! | `power`, `parallel` | what device hosts are told, many at a time |
 //! | `vmm`, `events`, `words` | QEMU: the process, what it reports, its last words |
 //! | `accelerator`, `machine` | what a VM runs on; the document as a machine |
@@ -20,6 +21,7 @@ mod accelerator;
 mod add;
 mod claim;
 mod connection;
+mod connections;
 mod console;
 mod devices;
 mod end;

@@ -51,12 +51,12 @@ impl Hosted {
             .collect()
     }
 
-    /// Powers it on. It listens on `socket`; where its host may not, whoever speaks for it does.
-    pub(super) fn power_on(&self, socket: &Path, configuration: &[String]) -> Result<()> {
+    /// Powers it on. What it brings is served on sockets beside a path, where its host may have any.
+    pub(super) fn power_on(&self, beside: &Path, configuration: &[String]) -> Result<()> {
         tracing::info!(device = self.key, host = self.host.pid, "powering on");
         let argument = PowerOn {
             instance_id: self.instance,
-            socket: Some(socket.to_owned()),
+            beside: Some(beside.to_owned()),
             configuration: configuration.to_vec(),
         };
         self.host
@@ -108,7 +108,7 @@ pub(super) fn all(devices: &[Hosted], work: impl Fn(&Hosted) -> Result<()> + Syn
 impl Worker {
     /// Takes devices away from their hosts, which tear them down: each is told once, whoever asks.
     pub(super) fn tear_down(&self, instances: impl IntoIterator<Item = Uuid>) {
-        let mut sockets = Vec::new();
+        let mut names = Vec::new();
         let removed: Vec<Hosted> = {
             let mut inner = self.lock();
             instances
@@ -116,18 +116,17 @@ impl Worker {
                 .filter_map(|instance| {
                     let host = inner.take_host(instance)?;
                     let plug = inner.devices.get(instance)?.plug.as_ref();
-                    sockets.extend(plug.map(|plug| self.device_socket(&plug.name)));
+                    names.extend(plug.map(|plug| plug.name.clone()));
                     let device = Hosted::find(&inner, instance, host);
                     inner.hosts.forget(instance, host);
                     device
                 })
                 .collect()
         };
-        parallel::each(&removed, Hosted::remove);
-        for socket in sockets {
-            // A host that was killed has left it.
-            hdv_control::remove_if_dead(&socket);
+        for name in names {
+            self.connections.stop_listening(&name);
         }
+        parallel::each(&removed, Hosted::remove);
     }
 
     /// Every device that a host has powered on, or is just powering on.
@@ -140,7 +139,7 @@ impl Worker {
         hosted.map(|(instance, _)| instance).collect()
     }
 
-    /// The socket of a device, by QEMU's name for it.
+    /// The socket at which QEMU connects to a device, by QEMU's name for it.
     pub(super) fn device_socket(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.sock"))
     }

@@ -64,12 +64,7 @@ impl Worker {
         let chosen = accelerator::choose(&self.document, &self.directory)?;
         self.make_internal_devices(deadline)?;
         let claimed = self.claim_all()?;
-        let powered = parallel::each(&claimed, |claimed| {
-            claimed.device.power_on(
-                &self.device_socket(&claimed.plug.name),
-                &claimed.configuration,
-            )
-        });
+        let powered = parallel::each(&claimed, |claimed| self.make_ready(claimed));
         powered.into_iter().collect::<Result<()>>()?;
         self.still_starting(&claimed)?;
         let machine = self.machine(&chosen, &claimed)?;
@@ -252,6 +247,7 @@ impl Worker {
         }
         self.tear_down(self.hosted());
         self.discard_internal(None);
+        self.connections.stop_all();
         self.lock().unplug_all();
     }
 }

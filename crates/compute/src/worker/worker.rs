@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::connections::Connections;
 use super::console::Hub;
 use super::devices::Devices;
 use super::handles::Handles;
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     pub(super) consoles: BTreeMap<u8, Hub>,
     /// The process of our own devices, while there is one. Taken before the state.
     pub(super) internal: Mutex<Option<InternalHost>>,
+    /// Where QEMU is awaited.
+    pub(super) connections: Connections,
     inner: Mutex<Inner>,
     changed: Condvar,
     /// Held while QEMU is told to plug a device in, to stop or to go on, and what comes of that is noted: so that nobody
@@ -173,6 +176,7 @@ impl Worker {
             directory: parts.directory,
             consoles: parts.consoles,
             internal: Mutex::new(None),
+            connections: Connections::default(),
             inner: Mutex::new(Inner {
                 life: Life::new(),
                 devices,

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use hdv_compute::{BrokerLimits, RestrictedSystem, codes};
 use hdv_control::{
     CallError, Client, ControlError, ErrorKind, Link, LinkHandler, RuntimeDirectory,
 };
+use hdv_vfio_user::server::Ledger;
 use serde_json::{Value, json};
 
 use crate::played::{Liar, PATIENCE, alone, code, id, lock, wait_for};
@@ -73,12 +74,16 @@ fn what_the_worker_does_not_know_of_is_not_passed_on() {
             for command in [device::START, device::STOP, device::REMOVE, device::FAILURE] {
                 assert_eq!(code(liar.worker.tell(command, 9)), Some(codes::NOT_FOUND));
             }
+            assert_eq!(code(liar.worker.connect(9).1), Some(codes::NOT_FOUND));
             liar.announce(1).unwrap();
-            let nowhere = json!({ "instance-id": id(1), "socket": null, "configuration": [] });
-            assert!(liar.worker.call(device::POWER_ON, &nowhere).is_err());
+            let nothing = json!({ "instance-id": id(1) });
+            assert!(liar.worker.call(device::POWER_ON, &nothing).is_err());
+            let early = liar.worker.connect(1).1;
+            assert_eq!(code(early), Some(codes::HCS_E_INVALID_STATE));
             liar.worker.power_on(1).unwrap();
-            let again = liar.worker.power_on(1).map(|_| Value::Null);
+            let again = liar.worker.power_on(1);
             assert_eq!(code(again), Some(codes::HCS_E_INVALID_STATE));
+            assert!(lock(&liar.mouth.clients).is_empty());
         },
     );
 }
@@ -159,48 +164,20 @@ fn what_is_being_announced_cannot_be_withdrawn() {
 }
 
 #[test]
-fn a_device_that_does_not_get_its_socket_is_removed_and_leaves_no_note() {
-    alone(
-        "lies::a_device_that_does_not_get_its_socket_is_removed_and_leaves_no_note",
-        || {
-            let told = Arc::new(Mutex::new(Vec::new()));
-            let heard = Arc::clone(&told);
-            let liar = Liar::start(BrokerLimits::default(), move |command, args| {
-                lock(&heard).push(command.to_owned());
-                match command {
-                    device::POWER_ON if args["instance-id"] == json!(id(2)) => {
-                        Err(ControlError::internal("no"))
-                    }
-                    _ => Ok(Value::Null),
-                }
-            });
-            liar.hello().unwrap();
-            liar.announce(1).unwrap();
-            let nowhere = liar.worker.place(1).join("missing.sock");
-            let args = json!({ "instance-id": id(1), "socket": nowhere, "configuration": [] });
-            assert!(liar.worker.call(device::POWER_ON, &args).is_err());
-            liar.worker.tell(device::REMOVE, 1).unwrap();
-            assert_eq!(*lock(&told), [device::REMOVE]);
-
-            liar.announce(2).unwrap();
-            liar.announce(3).unwrap();
-            assert!(liar.worker.power_on(2).is_err());
-            let place = liar.worker.power_on(3).unwrap();
-            assert!(is_noted(&place));
-            assert!(!is_noted(&liar.worker.place(2)));
-            liar.worker.tell(device::REMOVE, 3).unwrap();
-            assert!(!is_noted(&place));
-        },
-    );
-}
-
-/// Whether a socket would be cleared away if this process were killed.
-fn is_noted(socket: &Path) -> bool {
-    let directory = std::env::var("XDG_RUNTIME_DIR").unwrap();
-    let hosts = std::fs::read_dir(Path::new(&directory).join("openhdv/hosts")).unwrap();
-    hosts
-        .filter_map(|entry| std::fs::read(entry.unwrap().path()).ok())
-        .any(|noted| String::from_utf8_lossy(&noted).contains(socket.to_str().unwrap()))
+fn a_place_for_sockets_is_not_passed_on() {
+    alone("lies::a_place_for_sockets_is_not_passed_on", || {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&told);
+        let liar = Liar::start(BrokerLimits::default(), move |command, args| {
+            lock(&heard).push((command.to_owned(), args));
+            Ok(Value::Null)
+        });
+        liar.hello().unwrap();
+        liar.announce(1).unwrap();
+        liar.worker.power_on(1).unwrap();
+        let expected = json!({ "instance-id": id(1), "beside": null, "configuration": ["a", "b"] });
+        assert_eq!(*lock(&told), [(device::POWER_ON.to_owned(), expected)]);
+    });
 }
 
 #[test]
@@ -219,14 +196,14 @@ fn a_host_is_in_lists_once_for_each_device() {
         });
         liar.hello().unwrap();
         liar.announce(1).unwrap();
-        let socket = liar.worker.power_on(1).unwrap();
+        liar.worker.power_on(1).unwrap();
         let hosts = RuntimeDirectory::locate().unwrap().hosts().unwrap();
         let mut control = Client::connect(&hosts[0].path).unwrap();
         let list = control.call("list", &Value::Null).unwrap();
         assert_eq!(list.as_array().unwrap().len(), 1);
         assert_eq!(list[0]["name"], json!(id(1)));
         assert_eq!(list[0]["class_id"], json!(id(0xc1a5)));
-        assert_eq!(list[0]["socket"], json!(socket));
+        assert_eq!(list[0]["socket"], json!(""));
         assert_eq!(list[0]["state"], json!("started"));
     });
 }
@@ -262,27 +239,35 @@ fn a_host_that_says_too_much_is_cut_off() {
 }
 
 #[test]
-fn clients_are_handed_over_one_by_one_and_dropped_if_the_host_refuses() {
+fn clients_are_passed_on_and_nothing_of_them_is_kept() {
     alone(
-        "lies::clients_are_handed_over_one_by_one_and_dropped_if_the_host_refuses",
+        "lies::clients_are_passed_on_and_nothing_of_them_is_kept",
         || {
-            let liar = Liar::start(BrokerLimits::default(), |command, _| match command {
-                device::CONNECT => Err(ControlError::internal("no")),
+            let refuses = Arc::new(AtomicBool::new(false));
+            let now = Arc::clone(&refuses);
+            let liar = Liar::start(BrokerLimits::default(), move |command, _| match command {
+                device::CONNECT if now.load(Ordering::SeqCst) => {
+                    Err(ControlError::internal("no").with_code(-3))
+                }
                 _ => Ok(Value::Null),
             });
             liar.hello().unwrap();
             liar.announce(1).unwrap();
-            let socket = liar.worker.power_on(1).unwrap();
-            for _ in 0..3 {
-                let mut client = UnixStream::connect(&socket).unwrap();
-                wait_for("a client", || !lock(&liar.mouth.clients).is_empty());
+            liar.worker.power_on(1).unwrap();
+            for is_refused in [false, true, false] {
+                refuses.store(is_refused, Ordering::SeqCst);
+                let (handed, connected) = liar.worker.connect(1);
+                if is_refused {
+                    assert_eq!(code(connected), Some(-3));
+                } else {
+                    connected.unwrap();
+                }
+                assert_eq!(lock(&liar.mouth.clients).len(), 3);
                 lock(&liar.mouth.clients).clear();
-                // Nobody else has it.
-                client.set_read_timeout(Some(PATIENCE)).unwrap();
-                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+                handed.await_let_go();
+                drop(handed.duplicate);
+                assert_eq!((&handed.client).read(&mut [0]).unwrap(), 0);
             }
-            liar.worker.tell(device::REMOVE, 1).unwrap();
-            assert!(UnixStream::connect(&socket).is_err());
         },
     );
 }
@@ -340,23 +325,32 @@ fn a_host_checks_what_its_broker_says() {
     host.announce(instance.id()).unwrap();
     assert_eq!(*lock(&broker.commands), [HELLO, host::ANNOUNCE]);
 
-    let listening = json!({ "instance-id": id(1), "socket": "/tmp/x.sock", "configuration": [] });
-    assert!(call(device::POWER_ON, &listening).is_err());
+    let beside = json!({ "instance-id": id(1), "beside": "/tmp/x.sock", "configuration": [] });
+    assert!(call(device::POWER_ON, &beside).is_err());
     assert_eq!(instance.state(), DeviceState::PoweredOff);
     assert!(call(device::POWER_ON, &json!({ "instance-id": "no" })).is_err());
-    let (pipe, _other) = rustix::pipe::pipe().unwrap();
+    let (_end, lease) = rustix::pipe::pipe().unwrap();
     let (client, _vmm) = UnixStream::pair().unwrap();
+    let file = Ledger::file().unwrap();
+    let [socket, lease, ledger] = [client.as_fd(), lease.as_fd(), file.as_fd()];
     let connect = |fds: &[BorrowedFd<'_>]| link.call_with(device::CONNECT, &one, fds, PATIENCE);
     assert_eq!(
-        code(connect(&[client.as_fd()])),
+        code(connect(&[socket, lease, ledger])),
         Some(codes::HCS_E_INVALID_STATE)
     );
-    let place = json!({ "instance-id": id(1), "socket": null, "configuration": [] });
+    let place = json!({ "instance-id": id(1), "beside": null, "configuration": [] });
     call(device::POWER_ON, &place).unwrap();
-    for descriptors in [&[][..], &[pipe.as_fd()], &[client.as_fd(), client.as_fd()]] {
+    for descriptors in [
+        &[][..],
+        &[socket],
+        &[lease, lease, ledger],
+        &[socket, socket, ledger],
+        &[socket, lease, lease],
+        &[socket, lease, ledger, socket],
+    ] {
         assert!(connect(descriptors).is_err(), "{descriptors:?}");
     }
-    connect(&[client.as_fd()]).unwrap();
+    connect(&[socket, lease, ledger]).unwrap();
     for command in [HELLO, "terminate", device::CREATE] {
         assert!(call(command, &one).is_err(), "{command}");
     }

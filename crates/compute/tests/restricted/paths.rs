@@ -1,17 +1,19 @@
 //! Every data path of a device that is locked in, and its life.
 
+use std::net::Shutdown;
 use std::os::fd::{AsFd, OwnedFd};
 
 use hdv_compute::codes;
 use hdv_compute::protocol::{HELLO, device, host};
 use hdv_control::{Client as ControlClient, ControlError, RuntimeDirectory};
 use hdv_vfio_user::client::Client;
+use hdv_vfio_user::server::{Left, StandIn};
 use hdv_vfio_user::{DmaFlags, vfio};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use serde_json::{Value, json};
 
-use crate::played::{Restricted, alone, connect, id, options, read32, wait_for, write32};
+use crate::played::{Restricted, alone, id, options, read32, wait_for, write32};
 use crate::process::{APERTURE, BELL, BUFFER, CONFIGURATION, COPY, SECTION, SIGNAL};
 
 const PAGE: u64 = 0x1000;
@@ -73,18 +75,17 @@ fn every_path_works() {
         assert_eq!(calls[0].1["hosting_model"], json!("ExternalRestricted"));
         assert_eq!(calls[1].1["instance-id"], json!(id(1)));
 
-        let first = worker.power_on(1).unwrap();
-        let second = worker.power_on(2).unwrap();
         // One session after the other, and two devices at once.
-        let mut other = connect(&second);
-        for _ in 0..3 {
-            visit(&mut connect(&first));
+        let mut other = restricted.connect(2);
+        visit(&mut restricted.connect(1));
+        for _ in 0..2 {
+            visit(&mut restricted.connect_again(1));
             visit(&mut other);
         }
-        let mut client = connect(&first);
+        let mut client = restricted.connect_again(1);
         assert_eq!(read32(&mut client, 0, COPY), 0);
         // A second client of one device, as on a socket.
-        let busy = Client::connect(&first, options()).map(drop).unwrap_err();
+        let busy = restricted.try_connect(1).map(drop).unwrap_err();
         assert!(busy.to_string().contains("busy"), "{busy}");
 
         assert_eq!(worker.tell(device::STOP, 1).unwrap(), Value::Null);
@@ -92,7 +93,6 @@ fn every_path_works() {
         assert_eq!(worker.tell(device::FAILURE, 1).unwrap(), Value::Null);
         worker.tell(device::REMOVE, 1).unwrap();
         assert_eq!(read32(&mut client, 0, COPY), u32::MAX, "a stub");
-        assert!(!first.exists());
         // Its process ends with it, perhaps before the answer.
         let _ = worker.tell(device::REMOVE, 2);
         assert!(restricted.child.wait().unwrap().success());
@@ -123,11 +123,24 @@ fn a_process_that_is_killed_takes_its_devices_along() {
         "paths::a_process_that_is_killed_takes_its_devices_along",
         || {
             let mut restricted = Restricted::start(&[1]);
-            let mut client = restricted.connect(1);
-            read32(&mut client, 0, COPY);
+            restricted.worker.power_on(1).unwrap();
+            let (handed, connected) = restricted.worker.connect(1);
+            connected.unwrap();
+            let mut client = Client::from_stream(handed.client.try_clone().unwrap(), options());
+            let client = client.as_mut().unwrap();
+            client.reset().unwrap();
+            assert_eq!(read32(client, 0, COPY), 0);
             restricted.child.kill().unwrap();
             wait_for("the worker to hear of it", || restricted.worker.is_left());
-            wait_for("the socket to go", || !restricted.worker.place(1).exists());
+            // Not those of its broker, which only passed them on.
+            handed.await_let_go();
+            let left = Left::read(handed.ledger.as_fd()).unwrap();
+            std::thread::scope(|scope| {
+                let standing = scope.spawn(|| StandIn::run(handed.duplicate, left));
+                assert_eq!(read32(client, 0, COPY), u32::MAX);
+                handed.client.shutdown(Shutdown::Both).unwrap();
+                standing.join().unwrap().unwrap();
+            });
         },
     );
 }
@@ -150,7 +163,6 @@ fn a_worker_or_a_broker_that_goes_ends_the_devices() {
                 let mut data = [0; 4];
                 let read = client.region_read(0, 0, &mut data);
                 assert!(read.is_err() || data == [0xff; 4]);
-                wait_for("the socket to go", || !restricted.worker.place(1).exists());
             }
         },
     );
@@ -160,14 +172,14 @@ fn a_worker_or_a_broker_that_goes_ends_the_devices() {
 fn its_broker_answers_for_it() {
     alone("paths::its_broker_answers_for_it", || {
         let restricted = Restricted::start(&[1, 2]);
-        let socket = restricted.worker.power_on(1).unwrap();
+        restricted.worker.power_on(1).unwrap();
         let hosts = RuntimeDirectory::locate().unwrap().hosts().unwrap();
         assert_eq!(hosts.len(), 1);
         assert_eq!(hosts[0].pid, std::process::id());
         let mut control = ControlClient::connect(&hosts[0].path).unwrap();
         let list = control.call("list", &Value::Null).unwrap();
         assert_eq!(list.as_array().unwrap().len(), 1);
-        assert_eq!(list[0]["socket"], json!(socket));
+        assert_eq!(list[0]["socket"], json!(""), "its worker lets its VM in");
         assert_eq!(list[0]["instance_id"], json!(id(1)));
         assert_eq!(list[0]["vendor_id"], json!(0x4f48));
         assert_eq!(list[0]["state"], json!("stopped"));
@@ -183,7 +195,7 @@ fn a_refusal_of_the_worker_reaches_the_program() {
         liar.hello().unwrap();
         assert_eq!(crate::played::code(liar.announce(1)), Some(-42));
         // It is not there now.
-        let unknown = liar.worker.power_on(1).map(|_| Value::Null);
+        let unknown = liar.worker.power_on(1);
         assert_eq!(crate::played::code(unknown), Some(codes::NOT_FOUND));
         assert_eq!(liar.worker.count(host::ANNOUNCE), 1);
     });

@@ -1,6 +1,6 @@
 //! What the tests share: a worker that is played, a restricted host that is a process or played too.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use hdv_compute::protocol::{HELLO, Welcome, device, host};
 use hdv_compute::{Broker, BrokerLimits};
 use hdv_control::{CallError, ControlError, Link, LinkHandler, LinkServer};
-use hdv_vfio_user::client::{Client, ClientOptions};
+use hdv_vfio_user::client::{Client, ClientError, ClientOptions};
+use hdv_vfio_user::server::Ledger;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -111,6 +112,21 @@ impl LinkHandler for Ear {
     }
 }
 
+/// A client that was handed over, and what its worker keeps.
+pub(crate) struct Handed {
+    pub(crate) client: UnixStream,
+    pub(crate) duplicate: UnixStream,
+    pub(crate) lease: OwnedFd,
+    pub(crate) ledger: OwnedFd,
+}
+
+impl Handed {
+    /// Waits until nobody but us has what was handed over.
+    pub(crate) fn await_let_go(&self) {
+        assert_eq!(rustix::io::read(&self.lease, &mut [0]).unwrap(), 0);
+    }
+}
+
 /// A worker that is played by the test.
 pub(crate) struct Worker {
     ear: Arc<Ear>,
@@ -171,15 +187,29 @@ impl Worker {
         self.call(command, &json!({ "instance-id": id(instance) }))
     }
 
-    pub(crate) fn place(&self, instance: u128) -> PathBuf {
-        self.directory.path().join(format!("{instance}.sock"))
+    pub(crate) fn power_on(&self, instance: u128) -> Result<Value, CallError> {
+        let beside = self.directory.path().join("nothing.sock");
+        let args =
+            json!({ "instance-id": id(instance), "beside": beside, "configuration": ["a", "b"] });
+        self.call(device::POWER_ON, &args)
     }
 
-    pub(crate) fn power_on(&self, instance: u128) -> Result<PathBuf, CallError> {
-        let socket = self.place(instance);
-        let args =
-            json!({ "instance-id": id(instance), "socket": socket, "configuration": ["a", "b"] });
-        self.call(device::POWER_ON, &args).map(|_| socket)
+    /// Hands a client over, whose other end is given back.
+    pub(crate) fn connect(&self, instance: u128) -> (Handed, Result<Value, CallError>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (end, lease) = rustix::pipe::pipe().unwrap();
+        let ledger = Ledger::file().unwrap();
+        let args = json!({ "instance-id": id(instance) });
+        let descriptors = [theirs.as_fd(), lease.as_fd(), ledger.as_fd()];
+        let link = lock(&self.ear.heard).link.clone().expect("a broker");
+        let connected = link.call_with(device::CONNECT, &args, &descriptors, PATIENCE);
+        let handed = Handed {
+            client: ours,
+            duplicate: theirs,
+            lease: end,
+            ledger,
+        };
+        (handed, connected)
     }
 }
 
@@ -237,8 +267,19 @@ impl Restricted {
     }
 
     pub(crate) fn connect(&self, instance: u128) -> Client {
-        let socket = self.worker.power_on(instance).unwrap();
-        connect(&socket)
+        self.worker.power_on(instance).unwrap();
+        self.connect_again(instance)
+    }
+
+    /// Connects to one that is powered on.
+    pub(crate) fn connect_again(&self, instance: u128) -> Client {
+        self.try_connect(instance).expect("a connection")
+    }
+
+    pub(crate) fn try_connect(&self, instance: u128) -> Result<Client, ClientError> {
+        let (handed, connected) = self.worker.connect(instance);
+        connected.unwrap();
+        Client::from_stream(handed.client, options())
     }
 }
 
@@ -254,10 +295,6 @@ impl Drop for Restricted {
 
 pub(crate) fn options() -> ClientOptions {
     ClientOptions::default().with_reply_timeout(Some(PATIENCE))
-}
-
-pub(crate) fn connect(socket: &std::path::Path) -> Client {
-    Client::connect(socket, options()).expect("a connection")
 }
 
 pub(crate) fn read32(client: &mut Client, region: u32, offset: u64) -> u32 {

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::Shared;
 use super::endpoint::{Answer, Endpoint};
+use super::handed::{Client, Kept};
 use super::session;
 
 /// Connections of one host that are accepted and have not agreed on a version, unless it serves more devices: one
@@ -69,6 +70,7 @@ struct Pending {
     /// A duplicate of the connection, which a session needs: who got this far must not fail for
     /// want of a descriptor.
     socket: OwnedFd,
+    kept: Kept,
     /// VERSION has arrived and waits for the last client to be gone.
     asked: bool,
 }
@@ -189,14 +191,18 @@ impl Acceptor {
                     return;
                 }
             };
-            if !self.admit(endpoint, stream) {
+            if !self.admit(endpoint, stream.into()) {
                 return;
             }
         }
     }
 
     /// Takes in a connection that has said nothing yet; false if there is no descriptor for it.
-    fn admit(&mut self, endpoint: &Arc<Endpoint>, stream: UnixStream) -> bool {
+    fn admit(&mut self, endpoint: &Arc<Endpoint>, client: Client) -> bool {
+        let Client {
+            socket: stream,
+            kept,
+        } = client;
         let socket = match self.duplicate(&stream) {
             Ok(socket) => socket,
             Err(error) => {
@@ -218,6 +224,7 @@ impl Acceptor {
             endpoint: Arc::clone(endpoint),
             handshake,
             socket,
+            kept,
             asked: false,
         };
         if let Some(pending) = self.advance(pending) {
@@ -292,9 +299,11 @@ impl Acceptor {
                     endpoint,
                     handshake,
                     socket,
+                    kept,
                     ..
                 } = pending;
-                if let Err(error) = session::start(&self.shared, &endpoint, handshake, socket) {
+                let started = session::start(&self.shared, &endpoint, handshake, socket, kept);
+                if let Err(error) = started {
                     tracing::warn!(device = name, "the session did not begin: {error}");
                 }
                 None

@@ -93,7 +93,7 @@ impl FunctionCarrier for HostCarrier {
             host.limit_doorbells(&one.slot);
         }
         descriptors::check_room(slots.len())?;
-        let beside = bringing.path().ok_or(HostError::NoPlaceFor(self.by))?;
+        let beside = bringing.beside().ok_or(HostError::NoPlaceFor(self.by))?;
         let sockets: Vec<_> = slots.iter().map(|one| socket_of(beside, one.vf)).collect();
         // Before there is a socket, so that none is left behind whenever this process is killed.
         let noted = host.notes.note(&sockets)?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdv_control::SocketClaim;
@@ -71,7 +71,10 @@ pub(super) struct Brought {
 pub(super) enum Source {
     Socket(Arc<UnixListener>, SocketClaim),
     /// They are handed over.
-    Handed,
+    Handed {
+        /// Where what the device brings lies beside.
+        beside: Option<PathBuf>,
+    },
 }
 
 /// See the module's documentation.
@@ -82,6 +85,8 @@ pub(super) struct Endpoint {
     slot: Arc<Slot>,
     /// Of its socket, if it has one.
     path: Option<Arc<Path>>,
+    /// Where what it brings lies beside, if anywhere.
+    beside: Option<Arc<Path>>,
     /// `None` once the device was removed.
     source: Mutex<Option<Source>>,
     occupancy: Mutex<Occupancy>,
@@ -97,7 +102,11 @@ impl Endpoint {
     ) -> Self {
         let path: Option<Arc<Path>> = match &source {
             Source::Socket(_, claim) => Some(claim.path().into()),
-            Source::Handed => None,
+            Source::Handed { .. } => None,
+        };
+        let beside = match &source {
+            Source::Socket(..) => path.clone(),
+            Source::Handed { beside } => beside.as_deref().map(Arc::from),
         };
         if let Some(path) = &path {
             slot.served_on(Arc::clone(path));
@@ -108,6 +117,7 @@ impl Endpoint {
             brought,
             slot,
             path,
+            beside,
             source: Mutex::new(Some(source)),
             occupancy: Mutex::new(Occupancy::Free),
         }
@@ -141,6 +151,11 @@ impl Endpoint {
         self.path.as_deref()
     }
 
+    /// Where the sockets of what it brings lie beside, if they may be anywhere.
+    pub(super) fn beside(&self) -> Option<&Path> {
+        self.beside.as_deref()
+    }
+
     /// What its creator holds of it.
     pub(super) fn instance(&self) -> DeviceInstance {
         DeviceInstance {
@@ -159,13 +174,13 @@ impl Endpoint {
     pub(super) fn listener(&self) -> Option<Arc<UnixListener>> {
         match &*self.source() {
             Some(Source::Socket(socket, _)) => Some(Arc::clone(socket)),
-            Some(Source::Handed) | None => None,
+            Some(Source::Handed { .. }) | None => None,
         }
     }
 
     /// Whether clients that are handed over are let in.
     pub(super) fn takes_handed(&self) -> bool {
-        matches!(&*self.source(), Some(Source::Handed))
+        matches!(&*self.source(), Some(Source::Handed { .. }))
     }
 
     /// Whether clients are let in at all.

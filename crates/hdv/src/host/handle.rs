@@ -1,18 +1,18 @@
 //! A host as its system sees it: what the life of a device under a VM is driven by. It does not keep the host alive.
 
 use std::fmt;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
 use uuid::Uuid;
 
+use super::handed::Client;
 use super::{DeviceStatus, Shared, status};
 use crate::calls;
 use crate::device::DeviceError;
 use crate::error::HostError;
 use crate::instance::DeviceInstance;
 use crate::slot::DeviceState;
-use crate::system::Place;
+use crate::system::{HandedClient, Place};
 
 /// A host as its [`System`](crate::System) sees it. Clones are of the same host, which they do not keep alive: once it is
 /// closed, everything fails with [`HostError::Closed`].
@@ -98,11 +98,19 @@ impl HostHandle {
     }
 
     /// Gives a client to a device instance that was powered on with [`Listen::Handed`](crate::Listen::Handed). It gets the
-    /// device as one that connected to a socket does: when it has sent its VERSION, if nobody else has the device.
+    /// device as one that connected to a socket does: when it has sent its VERSION, if nobody else has the device. Its
+    /// lease is dropped when this process has let go of the connection: not before the client has left, also where the
+    /// device is removed or the host closed.
     ///
     /// # Errors
-    /// [`HostError::NoSuchInstance`]; [`HostError::NotHanded`]; [`HostError::TooManyClients`].
-    pub fn connect(&self, instance_id: Uuid, client: UnixStream) -> Result<(), HostError> {
+    /// [`HostError::NoSuchInstance`]; [`HostError::NotHanded`]; [`HostError::TooManyClients`]; the file of its ledger is
+    /// something else.
+    pub fn connect(
+        &self,
+        instance_id: Uuid,
+        client: impl Into<HandedClient>,
+    ) -> Result<(), HostError> {
+        let client = Client::of(client.into())?;
         let shared = self.shared()?;
         let id = Self::instance(&shared, instance_id)?.id;
         let endpoint = shared.endpoints().get(id).cloned();

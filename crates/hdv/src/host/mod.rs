@@ -127,12 +127,14 @@ impl Shared {
                     .map_err(|e| HostError::system("making the socket non-blocking", e))?;
                 Source::Socket(Arc::new(listener), claim)
             }
-            Listen::Handed => Source::Handed,
+            Listen::Handed { beside } => Source::Handed {
+                beside: beside.clone(),
+            },
         };
         slot.power_on(configuration)?;
         let noted = match &source {
             Source::Socket(_, claim) => self.notes.note(&[claim.path()])?,
-            Source::Handed => Vec::new(),
+            Source::Handed { .. } => Vec::new(),
         };
         let endpoint = Arc::new(Endpoint::new(id, ids, None, slot, source));
         let added = self.endpoints().add(&endpoint);

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::Shared;
 use super::endpoint::{Connected, Endpoint, Occupancy};
+use super::handed::Kept;
 use crate::memory;
 use crate::slot::DeviceState;
 use crate::vfio_user::{BarAccesses, SessionBackend};
@@ -19,6 +20,7 @@ pub(super) fn start(
     endpoint: &Arc<Endpoint>,
     handshake: Handshake,
     socket: OwnedFd,
+    kept: Kept,
 ) -> io::Result<()> {
     let accesses = Arc::<BarAccesses>::default();
     *endpoint.occupancy() = Occupancy::Taken(Connected {
@@ -34,19 +36,31 @@ pub(super) fn start(
         .name(name)
         .spawn({
             let (shared, endpoint) = (Arc::clone(shared), Arc::clone(endpoint));
-            move || run(&shared, &endpoint, handshake, accesses)
+            move || run(&shared, &endpoint, handshake, accesses, kept)
         })
         .inspect_err(|_| *endpoint.occupancy() = Occupancy::Free)?;
     Ok(())
 }
 
-fn run(shared: &Shared, endpoint: &Endpoint, handshake: Handshake, accesses: Arc<BarAccesses>) {
+fn run(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    handshake: Handshake,
+    accesses: Arc<BarAccesses>,
+    kept: Kept,
+) {
+    let Kept { lease, ledger } = kept;
+    // Dropped after everything else here, also when the session panics: somebody else reads from the connection then.
+    let _lease = lease;
     // It accesses sections that another thread has mapped.
     memory::let_through();
     let leaving = Leaving { shared, endpoint };
     let name = endpoint.slot().name();
     // After the guard, so that it is gone before: its end has closed the connection in any case.
     if let Some(mut session) = begin(endpoint, handshake) {
+        if let Some(ledger) = ledger {
+            session.keep_ledger(ledger);
+        }
         let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()), accesses);
         match session.run(&mut backend) {
             Ok(()) => tracing::info!(device = name, "the client left"),

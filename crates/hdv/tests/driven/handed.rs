@@ -1,9 +1,12 @@
 //! Clients that a system accepts itself and hands over.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use hdv::HostError;
+use hdv::{HandedClient, HostError, HostHandle};
 use hdv_vfio_user::client::{Client, ClientError};
+use hdv_vfio_user::server::{Ledger, Left};
+use rustix::event::{PollFd, PollFlags};
 
 use crate::support::*;
 use crate::system::{attached, create, handed, id, socket};
@@ -132,4 +135,62 @@ fn one_that_listens_takes_none() {
         handle.connect(id(1), theirs),
         Err(HostError::NotHanded(_))
     ));
+}
+
+/// A client whose system goes on when this process has let go: its end, that of the lease, and the ledger.
+fn leased(handle: &HostHandle) -> (UnixStream, OwnedFd, OwnedFd) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (end, lease) = rustix::pipe::pipe().unwrap();
+    let ledger = Ledger::file().unwrap();
+    let client = HandedClient {
+        socket: theirs,
+        lease: Some(lease),
+        ledger: Some(ledger.try_clone().unwrap()),
+    };
+    handle.connect(id(1), client).unwrap();
+    (ours, end, ledger)
+}
+
+fn is_dropped(lease: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(lease, PollFlags::empty())];
+    let zero = rustix::time::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    rustix::event::poll(&mut fds, Some(&zero)).unwrap() > 0
+}
+
+#[test]
+fn a_lease_lasts_as_long_as_the_connection_is_served_also_by_a_stub() {
+    let (host, handle, _record, _instance) = served();
+    let (stream, lease, ledger) = leased(&handle);
+    assert!(!Left::read(ledger.as_fd()).unwrap().is_agreed());
+    let mut client = Client::from_stream(stream, options()).unwrap();
+    read32(&mut client, CONFIG, 0);
+    assert!(Left::read(ledger.as_fd()).unwrap().is_agreed());
+    let (other, second, ledger) = leased(&handle);
+    Client::from_stream(other, options()).map(drop).unwrap_err();
+    wait_for("the end of the lease of one that was refused", || {
+        is_dropped(&second)
+    });
+    assert!(!Left::read(ledger.as_fd()).unwrap().is_agreed());
+    host.close().unwrap();
+    drop(host);
+    assert_eq!(read32(&mut client, CONFIG, 0), u32::MAX, "a stub");
+    assert!(!is_dropped(&lease));
+    drop(client);
+    wait_for("the end of the lease", || is_dropped(&lease));
+}
+
+#[test]
+fn what_is_no_ledger_is_refused() {
+    let (_host, handle, _record, _instance) = served();
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let (pipe, _) = rustix::pipe::pipe().unwrap();
+    let client = HandedClient {
+        ledger: Some(pipe),
+        ..HandedClient::from(theirs)
+    };
+    let error = handle.connect(id(1), client).unwrap_err();
+    assert!(error.to_string().contains("ledger"), "{error}");
 }

@@ -132,7 +132,7 @@ pub(crate) fn socket(path: PathBuf, configuration: &[&str]) -> Place {
 
 pub(crate) fn handed() -> Place {
     Place {
-        listen: Listen::Handed,
+        listen: Listen::Handed { beside: None },
         configuration: Vec::new(),
     }
 }
