@@ -121,16 +121,16 @@ impl GuestMemory {
             .and_then(|span| span.checked_add(1));
 
         // The map does not change while this is locked.
-        let mut upkeep = self.upkeep();
-        let map = self.shared.map.read();
-        check(&map, address, length, write_protected)?;
-        self.not_lost(address)?;
-        let whole = whole.ok_or_else(|| failed(Errno::NOMEM))?;
-        let parts = parts(&map, start, whole)?;
-        // Mapping takes a while, and nobody should wait for this guard so long.
-        drop(map);
-        let pages = Pages::private(whole, parts.len(), !write_protected, &self.shared.loss)
-            .map_err(failed)?;
+        let mut settled = self.settled();
+        // Mapping takes a while, and nobody should wait for the map's guard so long.
+        let (whole, parts, loss) = self.with_map(|owner, map| {
+            check(map, address, length, write_protected)?;
+            owner.not_lost(address)?;
+            let whole = whole.ok_or_else(|| failed(Errno::NOMEM))?;
+            let parts = parts(map, start, whole)?;
+            Ok::<_, MemoryError>((whole, parts, Arc::clone(&owner.shared.loss)))
+        })?;
+        let pages = Pages::private(whole, parts.len(), !write_protected, &loss).map_err(failed)?;
         let mut at = 0;
         for part in &parts {
             let length = watch::length(part.start, part.last).map_err(failed)?;
@@ -140,7 +140,7 @@ impl GuestMemory {
             at += length;
         }
         let pages = Arc::new(pages);
-        let id = upkeep.apertures.add(Shown {
+        let id = settled.own.apertures.add(Shown {
             pages: Arc::clone(&pages),
             start,
             last,

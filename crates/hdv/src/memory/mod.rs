@@ -7,6 +7,7 @@
 mod aperture;
 mod fault;
 mod files;
+mod follow;
 mod map;
 mod mapping;
 mod pages;
@@ -17,7 +18,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::os::fd::AsFd;
 use std::sync::atomic::{Ordering, compiler_fence, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hdv_vfio_user::backend::{DmaFlags, DmaMap};
 use hdv_vfio_user::limits::PAGE_SIZE;
@@ -32,10 +33,10 @@ pub(crate) use mapping::Mapping;
 
 use crate::sync::Published;
 use fault::Loss;
-use files::{Files, Source};
+use files::Source;
+use follow::{Upkeep, View};
 use map::{Backed, Backing, NotMapped, Piece, Region, RegionMap};
 use transfer::{Reading, Transfer, Writing};
-use watch::Watched;
 
 /// Why an access to guest memory failed. Nothing was written, unless the memory is lost or the access
 /// spans regions of which one came without a descriptor.
@@ -108,22 +109,14 @@ pub enum MemoryError {
 }
 
 struct Shared {
-    map: Published<RegionMap>,
+    view: Published<View>,
+    /// Whose memory it is, once it is another's; also when it has been closed since.
+    leader: OnceLock<GuestMemory>,
     /// Only for regions without a descriptor, never on the way to a mapped one.
     client: Mutex<Option<Peer>>,
     /// All mappings and apertures are lost together.
     loss: Arc<Loss>,
     upkeep: Mutex<Upkeep>,
-}
-
-/// What only changes of the map and apertures need, never an access. Locked before the map is changed and
-/// until apertures have followed.
-#[derive(Debug, Default)]
-struct Upkeep {
-    files: Files,
-    apertures: Watched,
-    /// The function is gone: nothing is mapped any more.
-    closed: bool,
 }
 
 /// A device's view of guest memory. Clones see the same memory; usable from any thread.
@@ -162,7 +155,8 @@ impl GuestMemory {
     pub fn new() -> Self {
         Self {
             shared: Arc::new(Shared {
-                map: Published::new(RegionMap::default()),
+                view: Published::new(View::Own(RegionMap::default())),
+                leader: OnceLock::new(),
                 client: Mutex::new(None),
                 loss: Arc::new(Loss::new()),
                 upkeep: Mutex::default(),
@@ -217,18 +211,23 @@ impl GuestMemory {
     /// its client makes it.
     pub fn load<T: AtomicAccess>(&self, address: GuestAddress) -> Result<T, MemoryError> {
         fault::let_through();
-        let map = self.shared.map.read();
-        let Some((mapping, offset)) = mapped_atomic(&map, address, size_of::<T>(), DmaFlags::READ)?
-        else {
-            drop(map);
-            return self.read_obj(address);
-        };
-        let value = mapping
-            .slice(offset, size_of::<T>())
-            .and_then(|slice| slice.load(0, Ordering::Acquire).ok())
-            .ok_or(MemoryError::Misaligned(address))?;
-        self.not_lost(address)?;
-        Ok(value)
+        let loaded = self.with_map(|owner, map| {
+            let Some((mapping, offset)) =
+                mapped_atomic(map, address, size_of::<T>(), DmaFlags::READ)?
+            else {
+                return Ok(None);
+            };
+            let value = mapping
+                .slice(offset, size_of::<T>())
+                .and_then(|slice| slice.load(0, Ordering::Acquire).ok())
+                .ok_or(MemoryError::Misaligned(address))?;
+            owner.not_lost(address)?;
+            Ok::<_, MemoryError>(Some(value))
+        })?;
+        match loaded {
+            Some(value) => Ok(value),
+            None => self.read_obj(address),
+        }
     }
 
     /// Stores an aligned integer atomically: a driver that sees it also sees what was written before
@@ -242,18 +241,23 @@ impl GuestMemory {
         value: T,
     ) -> Result<(), MemoryError> {
         fault::let_through();
-        let map = self.shared.map.read();
-        let Some((mapping, offset)) =
-            mapped_atomic(&map, address, size_of::<T>(), DmaFlags::WRITE)?
-        else {
-            drop(map);
-            return self.write_obj(address, value);
-        };
-        mapping
-            .slice(offset, size_of::<T>())
-            .and_then(|slice| slice.store(value, 0, Ordering::Release).ok())
-            .ok_or(MemoryError::Misaligned(address))?;
-        self.not_lost(address)
+        let stored = self.with_map(|owner, map| {
+            let Some((mapping, offset)) =
+                mapped_atomic(map, address, size_of::<T>(), DmaFlags::WRITE)?
+            else {
+                return Ok(false);
+            };
+            mapping
+                .slice(offset, size_of::<T>())
+                .and_then(|slice| slice.store(value, 0, Ordering::Release).ok())
+                .ok_or(MemoryError::Misaligned(address))?;
+            owner.not_lost(address)?;
+            Ok::<_, MemoryError>(true)
+        })?;
+        if stored {
+            return Ok(());
+        }
+        self.write_obj(address, value)
     }
 
     /// Whether the whole range can be written now. It may be gone a moment later; use it
@@ -264,9 +268,10 @@ impl GuestMemory {
     pub fn check_writeable(&self, address: GuestAddress, length: u64) -> Result<(), MemoryError> {
         let length =
             usize::try_from(length).map_err(|_| MemoryError::NotMapped(GuestAddress(u64::MAX)))?;
-        let map = self.shared.map.read();
-        map.pieces(address.0, length, |piece| allowed(&piece, DmaFlags::WRITE))
-            .map_err(|error| none_at_all(&map, error))
+        self.with_map(|_, map| {
+            map.pieces(address.0, length, |piece| allowed(&piece, DmaFlags::WRITE))
+                .map_err(|error| none_at_all(map, error))
+        })
     }
 
     /// Adds a range that a client gave. Ignored for a function that has been torn down: a refusal would end
@@ -274,8 +279,8 @@ impl GuestMemory {
     ///
     /// # Errors
     /// `EEXIST` when it overlaps another, `ENOSPC` beyond [`MAX_REGIONS`] or 16 TiB, `EINVAL` when it is empty,
-    /// wraps, exceeds its file or, with a file, is not made of whole pages of 4096 bytes; otherwise
-    /// why the file cannot be mapped.
+    /// wraps, exceeds its file or, with a file, is not made of whole pages of 4096 bytes, `EBUSY` when this is the
+    /// memory of another device, which carries this one; otherwise why the file cannot be mapped.
     pub fn map(&self, map: &DmaMap) -> Result<(), Errno> {
         let last = map
             .size
@@ -294,7 +299,8 @@ impl GuestMemory {
         if upkeep.closed {
             return Ok(());
         }
-        let backed = self.shared.map.replace(|current| {
+        let backed = self.shared.view.replace(|view| {
+            let current = own(view)?;
             // The cheap checks first: no mapping is made for a range that will be refused.
             let mut region = Region {
                 start: map.address,
@@ -304,7 +310,7 @@ impl GuestMemory {
             };
             let with = current.with(region.clone())?;
             let Some(file) = &map.file else {
-                return Ok((with, None));
+                return Ok((View::Own(with), None));
             };
             let mapping = Mapping::sharing_loss(
                 file.as_fd(),
@@ -321,12 +327,12 @@ impl GuestMemory {
             });
             let backed = Arc::new(Backed { mapping, source });
             region.backing = Backing::Mapped(Arc::clone(&backed));
-            Ok((current.with(region)?, Some(backed)))
+            Ok((View::Own(current.with(region)?), Some(backed)))
         })?;
         if let Some(source) = backed.as_ref().and_then(|backed| backed.source.as_ref())
             && !self.is_lost()
         {
-            upkeep.apertures.give(map.address, last, map.flags, source);
+            upkeep.give(map.address, last, map.flags, source);
         }
         Ok(())
     }
@@ -336,50 +342,65 @@ impl GuestMemory {
     ///
     /// # Errors
     /// `EINVAL` when a range would be cut in two; nothing is removed then. `ENOMEM` when an aperture's
-    /// pages cannot be replaced; nothing is removed then either, but apertures may show zeros.
+    /// pages cannot be replaced; nothing is removed then either, but apertures may show zeros. `EBUSY` when this
+    /// is the memory of another device.
     pub fn unmap(&self, address: u64, size: u64) -> Result<(), Errno> {
         let last = size
             .checked_sub(1)
             .and_then(|span| address.checked_add(span))
             .ok_or(Errno::INVAL)?;
         let mut upkeep = self.upkeep();
-        self.shared.map.replace(|current| {
-            let without = current.without(address, last)?;
-            upkeep.apertures.take(address, last)?;
-            Ok((without, ()))
+        self.shared.view.replace(|view| {
+            let without = own(view)?.without(address, last)?;
+            upkeep.take(address, last)?;
+            Ok((View::Own(without), ()))
         })
     }
 
     /// Forgets the client and everything it mapped. Apertures show private zero pages from now on, whatever
     /// a next client maps.
     pub fn clear(&self) {
-        *self.client() = None;
         let mut upkeep = self.upkeep();
-        self.unmap_everything(&mut upkeep);
-        upkeep.apertures.forget();
-        // Last: whatever an access may still meet is not lost memory any more.
-        self.shared.loss.forget();
+        let leader = self.shared.leader.get();
+        self.become_empty(&mut upkeep, || match leader {
+            // The client is the leader's.
+            Some(leader) => View::Of(leader.clone()),
+            None => View::default(),
+        });
     }
 
     /// The function is gone: forgets its client, and whatever that maps from now on.
     pub(crate) fn close(&self) {
-        self.upkeep().closed = true;
-        self.clear();
+        let mut upkeep = self.upkeep();
+        upkeep.closed = true;
+        self.become_empty(&mut upkeep, View::default);
     }
 
-    /// Removes every range; as [`GuestMemory::unmap`].
+    /// Forgets everything of this memory, which is `view` from now on.
+    fn become_empty(&self, upkeep: &mut Upkeep, view: impl FnOnce() -> View) {
+        *self.client() = None;
+        self.unmap_everything(upkeep, view);
+        upkeep.forget();
+        // Last: whatever an access may still meet is not lost memory any more.
+        self.shared.loss.forget();
+    }
+
+    /// Removes every range; as [`GuestMemory::unmap`]. Nothing happens to the memory of another device.
     pub fn unmap_all(&self) {
-        self.unmap_everything(&mut self.upkeep());
+        let mut upkeep = self.upkeep();
+        if self.shared.leader.get().is_none() {
+            self.unmap_everything(&mut upkeep, View::default);
+        }
     }
 
-    fn unmap_everything(&self, upkeep: &mut Upkeep) {
-        let cleared = self.shared.map.replace(|_| {
-            let taken = upkeep.apertures.take(0, u64::MAX);
-            Ok::<_, Infallible>((RegionMap::default(), taken))
+    fn unmap_everything(&self, upkeep: &mut Upkeep, view: impl FnOnce() -> View) {
+        let cleared = self.shared.view.replace(|_| {
+            let taken = upkeep.take(0, u64::MAX);
+            Ok::<_, Infallible>((view(), taken))
         });
         // There are fewer mappings now.
         let taken = match cleared {
-            Ok(taken) => taken.or_else(|_| upkeep.apertures.take(0, u64::MAX)),
+            Ok(taken) => taken.or_else(|_| upkeep.take(0, u64::MAX)),
             Err(never) => match never {},
         };
         if let Err(error) = taken {
@@ -390,7 +411,7 @@ impl GuestMemory {
     /// Whether the file behind some of it shrank, so that what was read there was not the guest's. It
     /// stays so until [`GuestMemory::clear`].
     pub(crate) fn is_lost(&self) -> bool {
-        self.shared.loss.is_lost()
+        self.shared.loss.is_lost() || self.shared.leader.get().is_some_and(Self::is_lost)
     }
 
     /// To be asked after every access to mapped memory, before its guard of the map goes: lost memory
@@ -413,19 +434,14 @@ impl GuestMemory {
     /// The ranges mapped now, as (first address, last address, rights).
     #[must_use]
     pub fn ranges(&self) -> Vec<(GuestAddress, GuestAddress, DmaFlags)> {
-        self.shared
-            .map
-            .read()
-            .regions()
-            .iter()
-            .map(|region| {
-                (
-                    GuestAddress(region.start),
-                    GuestAddress(region.last),
-                    region.flags,
-                )
-            })
-            .collect()
+        let range = |region: &Region| {
+            (
+                GuestAddress(region.start),
+                GuestAddress(region.last),
+                region.flags,
+            )
+        };
+        self.with_map(|_, map| map.regions().iter().map(range).collect())
     }
 
     fn client(&self) -> MutexGuard<'_, Option<Peer>> {
@@ -436,10 +452,7 @@ impl GuestMemory {
     }
 
     fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
-        self.shared
-            .upkeep
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.upkeep()
     }
 
     fn access(
@@ -448,27 +461,41 @@ impl GuestMemory {
         mut transfer: impl Transfer,
     ) -> Result<(), MemoryError> {
         fault::let_through();
+        match self.with_map(|owner, map| owner.access_mapped(map, address, &mut transfer))? {
+            Way::Mapped => Ok(()),
+            // A message may take as long as its client likes; DMA_UNMAP must not wait for it.
+            Way::Messages => self.access_by_message(address, transfer),
+        }
+    }
+
+    /// Accesses what this memory has mapped, unless some of it needs messages: nothing is done then.
+    #[inline]
+    fn access_mapped(
+        &self,
+        map: &RegionMap,
+        address: GuestAddress,
+        transfer: &mut impl Transfer,
+    ) -> Result<Way, MemoryError> {
         let length = transfer.length();
-        let map = self.shared.map.read();
         // Nearly every access, in one look.
         if let Some((region, offset)) = map.whole(address.0, length)
             && let Backing::Mapped(backed) = &region.backing
             && region.flags.contains(transfer.rights())
         {
             transfer.copy(&backed.mapping, offset, 0..length);
-            return self.not_lost(address);
+            return self.not_lost(address).map(|()| Way::Mapped);
         }
         // All of it is checked before any of it is touched: an access fails whole.
-        let mut by_message = false;
+        let mut way = Way::Mapped;
         map.pieces(address.0, length, |piece| {
-            by_message |= matches!(piece.region.backing, Backing::Messages);
+            if matches!(piece.region.backing, Backing::Messages) {
+                way = Way::Messages;
+            }
             allowed(&piece, transfer.rights())
         })
-        .map_err(|error| none_at_all(&map, error))?;
-        if by_message {
-            // A message may take as long as its client likes; DMA_UNMAP must not wait for it.
-            drop(map);
-            return self.access_by_message(address, transfer);
+        .map_err(|error| none_at_all(map, error))?;
+        if way == Way::Messages {
+            return Ok(way);
         }
         map.pieces(address.0, length, |piece| {
             if let Backing::Mapped(backed) = &piece.region.backing {
@@ -476,10 +503,10 @@ impl GuestMemory {
             }
             Ok::<_, MemoryError>(())
         })?;
-        if length == 0 {
-            return Ok(());
+        if length > 0 {
+            self.not_lost(address)?;
         }
-        self.not_lost(address)
+        Ok(way)
     }
 
     /// The slow path: some of the range is reached by messages only. Every piece is looked up anew,
@@ -489,23 +516,27 @@ impl GuestMemory {
         address: GuestAddress,
         mut transfer: impl Transfer,
     ) -> Result<(), MemoryError> {
-        let peer = self.client().clone();
+        let peer = self.with_map(|owner, _| owner.client().clone());
         let length = transfer.length();
         let mut done = 0;
         while done < length {
-            let map = self.shared.map.read();
-            let piece = map
-                .first_piece(address.0, done..length)
-                .map_err(|error| none_at_all(&map, error.into()))?;
-            allowed(&piece, transfer.rights())?;
-            let (at, buffer) = (piece.region.start + piece.offset, piece.buffer.clone());
-            done = buffer.end;
-            if let Backing::Mapped(backed) = &piece.region.backing {
-                transfer.copy(&backed.mapping, piece.offset, buffer);
-                self.not_lost(address)?;
+            let asked = self.with_map(|owner, map| {
+                let piece = map
+                    .first_piece(address.0, done..length)
+                    .map_err(|error| none_at_all(map, error.into()))?;
+                allowed(&piece, transfer.rights())?;
+                let (at, buffer) = (piece.region.start + piece.offset, piece.buffer.clone());
+                done = buffer.end;
+                if let Backing::Mapped(backed) = &piece.region.backing {
+                    transfer.copy(&backed.mapping, piece.offset, buffer);
+                    owner.not_lost(address)?;
+                    return Ok(None);
+                }
+                Ok::<_, MemoryError>(Some((at, buffer)))
+            })?;
+            let Some((at, buffer)) = asked else {
                 continue;
-            }
-            drop(map);
+            };
             let address = GuestAddress(at);
             let Some(peer) = &peer else {
                 return Err(MemoryError::Client {
@@ -524,6 +555,21 @@ impl GuestMemory {
     }
 }
 
+/// How an access is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Mapped,
+    Messages,
+}
+
+/// What may be changed here.
+fn own(view: &View) -> Result<&RegionMap, Errno> {
+    match view {
+        View::Own(map) => Ok(map),
+        View::Of(_) => Err(Errno::BUSY),
+    }
+}
+
 impl Default for GuestMemory {
     fn default() -> Self {
         Self::new()
@@ -533,7 +579,7 @@ impl Default for GuestMemory {
 impl fmt::Debug for GuestMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuestMemory")
-            .field("map", &self.shared.map)
+            .field("view", &self.shared.view)
             .finish_non_exhaustive()
     }
 }

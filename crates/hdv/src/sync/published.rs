@@ -432,4 +432,40 @@ mod loom_tests {
             assert_ne!(published.read().get(), 0);
         });
     }
+
+    /// A value that is looked up in another, as a follower's memory is in its leader's: whoever replaces
+    /// either of the two waits for a reader that has both.
+    #[test]
+    fn loom_a_reader_of_two_holds_both() {
+        for taken in [false, true] {
+            let mut model = loom::model::Builder::new();
+            model.preemption_bound = Some(3);
+            model.check(move || {
+                let leader = Arc::new(Published::new(Watched::new(0)));
+                let follower = Arc::new(Published::new(Some(Arc::clone(&leader))));
+                let done = Arc::new(AtomicUsize::new(0));
+                let reader = thread::spawn({
+                    let (follower, done) = (Arc::clone(&follower), Arc::clone(&done));
+                    move || {
+                        if taken {
+                            place::take();
+                        }
+                        let follows = follower.read();
+                        if let Some(leader) = &*follows {
+                            let value = leader.read();
+                            let (first, done) = (value.get(), done.load());
+                            assert!(done == 0 || done == 1 && first == 1, "{done}: {first}");
+                            assert_eq!(value.get(), first);
+                        }
+                    }
+                });
+                replace(&leader, 1);
+                done.store(1);
+                let ended = follower.replace(|_| Ok::<_, Infallible>((None, ())));
+                assert_eq!(ended, Ok(()));
+                done.store(2);
+                reader.join().expect("no panic");
+            });
+        }
+    }
 }

@@ -1,0 +1,165 @@
+//! Guest memory that is another's: what a function behind a bus of ours sees of the memory of the device
+//! that carries the bus.
+//!
+//! A follower has no regions of its own: each access is one of the memory that it follows, the *leader*,
+//! while the follower's own guard says that it still follows. So a leader that unmaps waits for the copies
+//! of its followers as for its own, and a follower that is closed waits for its own copies only.
+//!
+//! Apertures stay with the memory that they were made of. A leader keeps its followers, not the other way
+//! round alone, so that theirs are changed with its own. Upkeeps are locked from the leader down.
+
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+
+use hdv_vfio_user::backend::DmaFlags;
+use rustix::io::Errno;
+
+use super::files::{Files, Source};
+use super::map::RegionMap;
+use super::watch::Watched;
+use super::{GuestMemory, Shared};
+
+/// What is guest memory.
+#[derive(Debug)]
+pub(super) enum View {
+    /// What a transport mapped.
+    Own(RegionMap),
+    /// What is another's.
+    Of(GuestMemory),
+}
+
+/// What only changes of the map and apertures need, never an access. Locked before the map is changed and
+/// until apertures have followed.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    pub(super) files: Files,
+    /// Made of this memory, not of that of a follower.
+    pub(super) apertures: Watched,
+    followers: Vec<Weak<Shared>>,
+    /// The function is gone: nothing is mapped any more.
+    pub(super) closed: bool,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self::Own(RegionMap::default())
+    }
+}
+
+impl Upkeep {
+    fn each_follower(&mut self, mut visit: impl FnMut(&mut Self)) {
+        self.followers.retain(|follower| {
+            let Some(follower) = follower.upgrade() else {
+                return false;
+            };
+            let mut upkeep = follower.upkeep();
+            if !upkeep.closed {
+                visit(&mut upkeep);
+            }
+            !upkeep.closed
+        });
+    }
+
+    /// As [`Watched::take`], in all apertures.
+    pub(super) fn take(&mut self, start: u64, last: u64) -> Result<(), Errno> {
+        // All of them, also after the first error.
+        let mut taken = self.apertures.take(start, last);
+        self.each_follower(|follower| taken = taken.and(follower.take(start, last)));
+        taken
+    }
+
+    /// As [`Watched::give`], in all apertures.
+    pub(super) fn give(&mut self, start: u64, last: u64, rights: DmaFlags, source: &Source) {
+        self.apertures.give(start, last, rights, source);
+        self.each_follower(|follower| follower.give(start, last, rights, source));
+    }
+
+    /// As [`Watched::forget`], in all apertures.
+    pub(super) fn forget(&mut self) {
+        self.apertures.forget();
+        self.each_follower(Self::forget);
+    }
+}
+
+/// Locked upkeeps: while there is one, what the memory sees does not change.
+pub(super) struct Settled<'a> {
+    pub(super) own: MutexGuard<'a, Upkeep>,
+    /// Unlocked after `own`.
+    _leaders: Option<Box<Settled<'a>>>,
+}
+
+impl Shared {
+    pub(super) fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GuestMemory {
+    /// From now on this is the memory of `leader`, for all clones: what that maps and unmaps, its messages, its
+    /// loss. What was mapped here is forgotten. Only [`GuestMemory::close`] ends it; ignored after that.
+    ///
+    /// # Errors
+    /// `EBUSY` when it follows another already, `ELOOP` when `leader` follows this one.
+    pub(crate) fn follow(&self, leader: &Self) -> Result<(), Errno> {
+        let mut above = Some(leader);
+        while let Some(one) = above {
+            if Arc::ptr_eq(&one.shared, &self.shared) {
+                return Err(Errno::LOOP);
+            }
+            above = one.shared.leader.get();
+        }
+        let mut leaders = leader.upkeep();
+        let mut upkeep = self.upkeep();
+        if upkeep.closed {
+            return Ok(());
+        }
+        let followed = self.shared.leader.get_or_init(|| leader.clone());
+        if !Arc::ptr_eq(&followed.shared, &leader.shared) {
+            return Err(Errno::BUSY);
+        }
+        self.become_empty(&mut upkeep, || View::Of(leader.clone()));
+        drop(upkeep);
+        // So that those that are gone do not pile up.
+        leaders.each_follower(|_| {});
+        let shared = Arc::downgrade(&self.shared);
+        if !leaders.followers.iter().any(|one| one.ptr_eq(&shared)) {
+            leaders.followers.push(shared);
+        }
+        Ok(())
+    }
+
+    /// Looks at the regions, and at the memory whose they are. A leader's are there as long as the look
+    /// lasts, even if this memory is closed meanwhile: that waits.
+    #[inline]
+    pub(super) fn with_map<R>(&self, look: impl FnOnce(&Self, &RegionMap) -> R) -> R {
+        let view = self.shared.view.read();
+        match &*view {
+            View::Own(map) => look(self, map),
+            View::Of(leader) => leader.with_leaders_map(look),
+        }
+    }
+
+    /// [`GuestMemory::with_map`], apart from the code of those that follow nobody.
+    #[inline(never)]
+    fn with_leaders_map<R>(&self, look: impl FnOnce(&Self, &RegionMap) -> R) -> R {
+        self.with_map(look)
+    }
+
+    /// Locks whatever a change of this memory needs.
+    pub(super) fn settled(&self) -> Settled<'_> {
+        loop {
+            let leader = self.shared.leader.get();
+            let leaders = leader.map(|leader| Box::new(leader.settled()));
+            let own = self.upkeep();
+            if leader.is_some() || self.shared.leader.get().is_none() {
+                return Settled {
+                    own,
+                    _leaders: leaders,
+                };
+            }
+            // It has begun to follow in between.
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;
