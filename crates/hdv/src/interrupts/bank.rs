@@ -145,6 +145,21 @@ impl<R: Receiver> Bank<R> {
         }
     }
 
+    /// Makes a vector pending although the kind is disabled, until it is enabled or reset.
+    pub(super) fn hold(&self, vector: u16) {
+        if let Some(state) = self.states().get(usize::from(vector)) {
+            state.set(PENDING);
+            self.flush(vector);
+        }
+    }
+
+    /// Frees a thread that hangs in telling a vector's receiver.
+    pub(super) fn relieve(&self, vector: u16) {
+        if let Some(Some(line)) = self.lines.read().get(usize::from(vector)) {
+            line.relieve();
+        }
+    }
+
     pub(super) fn set_mask(&self, vector: u16, mask: u8, masked: bool) {
         let Some(state) = self.states().get(usize::from(vector)) else {
             return;
@@ -190,6 +205,19 @@ impl<R: Receiver> Bank<R> {
                 self.set_mask(vector, unmask, false);
             }
         }
+    }
+
+    /// Enables the kind with this many vectors, if it is not: those that have no receiver are pending when they
+    /// are signalled.
+    pub(super) fn enable(&self, vectors: u16) {
+        self.replace_lines(|lines| {
+            let mut lines = lines.clone();
+            let count = usize::from(vectors).min(self.states().len());
+            if !self.closed.load() && lines.len() < count {
+                lines.resize(count, None);
+            }
+            lines
+        });
     }
 
     /// Takes every receiver away and forgets what is pending and what the client masked. The registers'
@@ -393,6 +421,31 @@ mod loom_tests {
                 before,
                 "told after its end"
             );
+            assert_eq!(bank.pending(0), 0);
+        });
+    }
+
+    /// An interrupt for a function whose interrupts are being enabled, from one behind it.
+    #[test]
+    fn loom_what_is_held_meets_the_enabling() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(4);
+        model.check(|| {
+            let bank = Arc::new(one_vector());
+            let receiver = counter();
+            let device = thread::spawn({
+                let bank = Arc::clone(&bank);
+                move || {
+                    if bank.enabled() == 0 || bank.signal(0) == Delivery::Disabled {
+                        bank.hold(0);
+                    }
+                }
+            });
+            bank.connect(0, vec![Some(std::sync::Arc::clone(&receiver))], 0);
+            device.join().expect("no panic");
+            // A signal that was told just before it learnt that it is disabled may come twice.
+            let count = receiver.0.load(Ordering::SeqCst);
+            assert!((1..=2).contains(&count), "{count}");
             assert_eq!(bank.pending(0), 0);
         });
     }

@@ -33,6 +33,12 @@ pub(crate) struct MsiMessage {
 }
 
 impl MsiMessage {
+    /// The data of a vector's message.
+    pub(crate) fn data_of(self, vector: u8) -> u32 {
+        let low = u32::from(self.vectors) - 1;
+        self.data & !low | u32::from(vector) & low
+    }
+
     /// The vector whose message it is.
     pub(super) fn vector(self, address: u64, data: u32) -> Option<u16> {
         let low = u32::from(self.vectors) - 1;
@@ -70,6 +76,8 @@ mod tests {
         for vector in 0..4 {
             let data = 0x4020 | u32::from(vector);
             assert_eq!(message.vector(0xfee0_1000, data), Some(vector));
+            let vector = u8::try_from(vector).unwrap();
+            assert_eq!(message.data_of(vector), data);
         }
         assert_eq!(message.vector(0xfee0_1000, 0x4024), None);
         assert_eq!(message.vector(0xfee0_1000, 0x1_4020), None);

@@ -1,4 +1,5 @@
-//! Interrupts of one function: which eventfd each vector signals, what is masked, what is pending.
+//! Interrupts of one function: whom each vector tells (an eventfd, or a vector of another function), what is
+//! masked, what is pending.
 //!
 //! Signalling takes no lock: one look at the vector's state and one eventfd write. The registers
 //! through which a guest masks vectors are `hdv_pci`'s; the messages by which a client
@@ -13,8 +14,8 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bank::{Bank, MASKED_BY_CLIENT, MASKED_BY_REGISTER};
-use receiver::EventFd;
+use bank::{Bank, Line, MASKED_BY_CLIENT, MASKED_BY_REGISTER};
+use receiver::Told;
 
 use crate::sync::Published;
 
@@ -43,8 +44,8 @@ pub enum Delivery {
 }
 
 struct Shared {
-    msi: Bank<EventFd>,
-    msix: Bank<EventFd>,
+    msi: Bank<Told>,
+    msix: Bank<Told>,
     /// The message in the MSI capability; `None` while MSI is disabled there, and for a function that
     /// signals vectors, not messages.
     msi_message: Published<Option<MsiMessage>>,
@@ -143,7 +144,7 @@ impl Interrupts {
         self.bank(kind).connected()
     }
 
-    fn bank(&self, kind: InterruptKind) -> &Bank<EventFd> {
+    fn bank(&self, kind: InterruptKind) -> &Bank<Told> {
         match kind {
             InterruptKind::Msi => &self.shared.msi,
             InterruptKind::MsiX => &self.shared.msix,
@@ -165,13 +166,61 @@ impl Interrupts {
     pub fn connect(&self, kind: InterruptKind, start: u16, events: Vec<Option<OwnedFd>>) {
         let receivers = events
             .into_iter()
-            .map(|event| event.map(|event| Arc::new(EventFd::new(event))))
+            .map(|event| event.map(|event| Arc::new(Told::Event(event))))
             .collect();
+        self.connect_lines(kind, start, receivers);
+    }
+
+    /// As [`Interrupts::connect`], with vectors of other functions, in place of eventfds: a signal of the one is
+    /// one of the other, whose masks, pending bits and receiver then decide. One that comes while the other
+    /// function's interrupts are disabled is pending there until they are enabled.
+    ///
+    /// The other function must not be connected to this one, nor be this one, which is left out.
+    pub(crate) fn connect_to(
+        &self,
+        kind: InterruptKind,
+        start: u16,
+        vectors: Vec<Option<(Self, u16)>>,
+    ) {
+        let receivers = vectors
+            .into_iter()
+            .map(|told| {
+                let (interrupts, vector) = told?;
+                let own = Arc::ptr_eq(&interrupts.shared, &self.shared);
+                (!own).then(|| Arc::new(Told::Vector(interrupts, vector)))
+            })
+            .collect();
+        self.connect_lines(kind, start, receivers);
+    }
+
+    fn connect_lines(&self, kind: InterruptKind, start: u16, receivers: Vec<Line<Told>>) {
         let unmask = match kind {
             InterruptKind::Msi => 0,
             InterruptKind::MsiX => MASKED_BY_REGISTER,
         };
         self.bank(kind).connect(start, receivers, unmask);
+    }
+
+    /// Enables a kind with this many vectors before any of them has a receiver: signalled ones are pending until
+    /// theirs comes.
+    pub(crate) fn enable(&self, kind: InterruptKind, vectors: u16) {
+        self.bank(kind).enable(vectors);
+    }
+
+    /// [`Interrupts::signal`] for interrupts of functions behind this one, which nobody signals again: while
+    /// none are enabled, what has an MSI-X vector is pending there.
+    fn signal_or_hold(&self, vector: u16) {
+        if self.signal(vector) == Delivery::Disabled {
+            self.shared.msix.hold(vector);
+        }
+    }
+
+    /// Frees a thread that hangs in telling a vector's receiver. Does not block.
+    fn relieve(&self, vector: u16) {
+        self.shared.msix.relieve(vector);
+        if let Some(vector) = vector.checked_rem(self.shared.msi.enabled()) {
+            self.shared.msi.relieve(vector);
+        }
     }
 
     /// Takes every receiver of a kind away; forgets what is pending and what the client masked.
@@ -221,7 +270,7 @@ impl Interrupts {
     }
 }
 
-fn deliver_to(bank: &Bank<EventFd>, vector: u16) -> Option<Delivery> {
+fn deliver_to(bank: &Bank<Told>, vector: u16) -> Option<Delivery> {
     if !bank.is_connected(vector) {
         return None;
     }
@@ -242,232 +291,4 @@ impl fmt::Debug for Interrupts {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use rustix::event::{EventfdFlags, eventfd};
-
-    use super::*;
-
-    fn event() -> (OwnedFd, OwnedFd) {
-        let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).unwrap();
-        (event.try_clone().unwrap(), event)
-    }
-
-    fn taken(event: &OwnedFd) -> u64 {
-        let mut count = [0; 8];
-        match rustix::io::read(event, &mut count) {
-            Ok(_) => u64::from_ne_bytes(count),
-            Err(error) => {
-                assert_eq!(error, rustix::io::Errno::AGAIN);
-                0
-            }
-        }
-    }
-
-    #[test]
-    fn without_a_receiver_interrupts_are_disabled() {
-        let interrupts = Interrupts::new(0, 2);
-        assert_eq!(interrupts.signal(0), Delivery::Disabled);
-        assert_eq!(interrupts.pending(InterruptKind::MsiX, 0), 0);
-    }
-
-    #[test]
-    fn a_vector_without_its_own_receiver_waits_for_one() {
-        let interrupts = Interrupts::new(0, 3);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        assert_eq!(interrupts.signal(2), Delivery::Pending);
-        assert_eq!(interrupts.pending(InterruptKind::MsiX, 0), 0b100);
-        let (give_2, keep_2) = event();
-        interrupts.connect(InterruptKind::MsiX, 2, vec![Some(give_2)]);
-        assert_eq!(taken(&keep_2), 1);
-        assert_eq!(taken(&keep), 0);
-        assert_eq!(interrupts.pending(InterruptKind::MsiX, 0), 0);
-        assert_eq!(interrupts.signal(3), Delivery::Disabled);
-    }
-
-    #[test]
-    fn each_mask_holds_an_interrupt_back_and_lets_it_go() {
-        let interrupts = Interrupts::new(0, 1);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        let masks: [&dyn Fn(bool); 3] = [
-            &|masked| interrupts.mask_by_client(InterruptKind::MsiX, 0, masked),
-            &|masked| interrupts.mask_by_register(InterruptKind::MsiX, 0, masked),
-            &|masked| interrupts.mask_function(masked),
-        ];
-        for mask in masks {
-            mask(true);
-            assert_eq!(interrupts.signal(0), Delivery::Pending);
-            assert_eq!(interrupts.signal(0), Delivery::Pending);
-            assert_eq!(taken(&keep), 0);
-            mask(false);
-            assert_eq!(taken(&keep), 1);
-            assert_eq!(interrupts.signal(0), Delivery::Signalled);
-            assert_eq!(taken(&keep), 1);
-        }
-    }
-
-    #[test]
-    fn reset_forgets_what_is_pending_and_keeps_receivers() {
-        let interrupts = Interrupts::new(0, 1);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        interrupts.mask_by_register(InterruptKind::MsiX, 0, true);
-        assert_eq!(interrupts.signal(0), Delivery::Pending);
-        interrupts.reset();
-        assert_eq!(taken(&keep), 0);
-        assert_eq!(interrupts.signal(0), Delivery::Signalled);
-        assert_eq!(taken(&keep), 1);
-        interrupts.disconnect(InterruptKind::MsiX);
-        assert_eq!(interrupts.signal(0), Delivery::Disabled);
-    }
-
-    #[test]
-    fn msi_vectors_fold_onto_the_enabled_ones() {
-        let interrupts = Interrupts::new(4, 0);
-        let (give_0, keep_0) = event();
-        let (give_1, keep_1) = event();
-        interrupts.connect(InterruptKind::Msi, 0, vec![Some(give_0), Some(give_1)]);
-        for vector in 0..4 {
-            assert_eq!(interrupts.signal(vector), Delivery::Signalled);
-        }
-        assert_eq!((taken(&keep_0), taken(&keep_1)), (2, 2));
-    }
-
-    #[test]
-    fn vectors_may_be_declared_late_and_once() {
-        let interrupts = Interrupts::undeclared();
-        let signaller = interrupts.clone();
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        assert_eq!(signaller.signal(0), Delivery::Disabled, "no vectors yet");
-        interrupts.declare(4, 2);
-        interrupts.declare(1, 1);
-        assert_eq!(signaller.vectors(InterruptKind::Msi), 4);
-        assert_eq!(signaller.vectors(InterruptKind::MsiX), 2);
-        let (give, _) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        assert_eq!(signaller.signal(0), Delivery::Signalled);
-        assert_eq!(taken(&keep), 0);
-    }
-
-    #[test]
-    fn messages_find_enabled_vectors_only() {
-        let interrupts = Interrupts::new(2, 2);
-        let msix = |vector| interrupts.deliver(MsixMessage::ADDRESS, MsixMessage::data(vector));
-        let message = MsiMessage {
-            address: 0x1000,
-            data: 0x40,
-            vectors: 2,
-        };
-        assert_eq!((msix(0), interrupts.deliver(0x1000, 0x40)), (None, None));
-        interrupts.set_msi_message(Some(message));
-        assert_eq!(interrupts.deliver(0x1000, 0x40), None, "no receiver");
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::Msi, 0, vec![Some(give)]);
-        assert_eq!(interrupts.deliver(0x1000, 0x40), Some(Delivery::Signalled));
-        assert_eq!(interrupts.deliver(0x1000, 0x41), None);
-        assert_eq!(taken(&keep), 1);
-        interrupts.set_msi_message(None);
-        assert_eq!(interrupts.deliver(0x1000, 0x40), None);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 1, vec![Some(give)]);
-        assert_eq!((msix(0), msix(2)), (None, None));
-        assert_eq!(msix(1), Some(Delivery::Signalled));
-        interrupts.mask_by_client(InterruptKind::MsiX, 1, true);
-        assert_eq!(msix(1), Some(Delivery::Pending));
-        interrupts.mask_by_client(InterruptKind::MsiX, 1, false);
-        assert_eq!(taken(&keep), 2);
-    }
-
-    #[test]
-    fn no_interrupt_is_lost_while_masks_change() {
-        const ROUNDS: u64 = 5_000;
-        let interrupts = Interrupts::new(0, 1);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        let barrier = std::sync::Barrier::new(2);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    interrupts.mask_by_register(InterruptKind::MsiX, 0, true);
-                    barrier.wait();
-                    interrupts.mask_by_register(InterruptKind::MsiX, 0, false);
-                    barrier.wait();
-                }
-            });
-            for round in 0..ROUNDS {
-                barrier.wait();
-                // Exactly once: at once, or with the unmasking.
-                interrupts.signal(0);
-                barrier.wait();
-                assert_eq!(taken(&keep), 1, "round {round}");
-            }
-        });
-        assert_eq!(interrupts.pending(InterruptKind::MsiX, 0), 0);
-    }
-
-    #[test]
-    fn connecting_or_disabling_msi_leaves_its_mask_bits() {
-        let interrupts = Interrupts::new(1, 0);
-        interrupts.mask_by_register(InterruptKind::Msi, 0, true);
-        for _ in 0..2 {
-            let (give, keep) = event();
-            interrupts.connect(InterruptKind::Msi, 0, vec![Some(give)]);
-            assert_eq!(interrupts.signal(0), Delivery::Pending);
-            assert_eq!(taken(&keep), 0);
-            interrupts.disconnect(InterruptKind::Msi);
-            assert_eq!(interrupts.pending(InterruptKind::Msi, 0), 0);
-        }
-    }
-
-    #[test]
-    fn disabling_msix_leaves_the_function_mask() {
-        let interrupts = Interrupts::new(0, 1);
-        interrupts.mask_function(true);
-        interrupts.disconnect(InterruptKind::MsiX);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        assert_eq!(interrupts.signal(0), Delivery::Pending);
-        interrupts.mask_function(false);
-        assert_eq!(taken(&keep), 1);
-    }
-
-    #[test]
-    fn taking_away_what_is_not_there_enables_nothing() {
-        let interrupts = Interrupts::new(1, 1);
-        interrupts.connect(InterruptKind::MsiX, 0, vec![None]);
-        assert_eq!(interrupts.signal(0), Delivery::Disabled);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::Msi, 0, vec![Some(give)]);
-        assert_eq!(interrupts.signal(0), Delivery::Signalled);
-        assert_eq!(taken(&keep), 1);
-        // Of the other kind, which is not enabled.
-        assert_eq!(
-            interrupts.trigger(InterruptKind::MsiX, 0),
-            Delivery::Disabled
-        );
-        assert_eq!(
-            interrupts.trigger(InterruptKind::Msi, 0),
-            Delivery::Signalled
-        );
-        assert_eq!(taken(&keep), 1);
-    }
-
-    #[test]
-    fn a_full_eventfd_that_became_blocking_again_stops_nobody() {
-        let interrupts = Interrupts::new(0, 1);
-        let (give, keep) = event();
-        interrupts.connect(InterruptKind::MsiX, 0, vec![Some(give)]);
-        let flags = rustix::fs::fcntl_getfl(&keep).unwrap();
-        rustix::fs::fcntl_setfl(&keep, flags & !rustix::fs::OFlags::NONBLOCK).unwrap();
-        rustix::io::write(&keep, &(u64::MAX - 1).to_ne_bytes()).unwrap();
-        std::thread::scope(|scope| {
-            let device = scope.spawn(|| interrupts.signal(0));
-            interrupts.disconnect(InterruptKind::MsiX);
-            let delivery = device.join().unwrap();
-            assert_ne!(delivery, Delivery::Pending);
-        });
-        assert_eq!(interrupts.signal(0), Delivery::Disabled);
-    }
-}
+mod tests;

@@ -1,31 +1,38 @@
-//! The eventfd that a client gives for a vector.
+//! Who is told of a vector: the eventfd that a client gives for it, or a vector of another function.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::Interrupts;
 use super::bank::Receiver;
 use crate::event;
 
-/// An eventfd to signal.
-pub(super) struct EventFd(OwnedFd);
-
-impl EventFd {
-    pub(super) fn new(event: OwnedFd) -> Self {
-        Self(event)
-    }
+/// See the module's documentation.
+pub(super) enum Told {
+    /// An eventfd of a client's.
+    Event(OwnedFd),
+    /// A vector of the function that carries the bus which this one is on. That one knows nothing of those
+    /// whose interrupts it gets.
+    Vector(Interrupts, u16),
 }
 
-impl Receiver for EventFd {
+impl Receiver for Told {
     fn signal(&self) {
-        event::signal(&self.0);
+        match self {
+            Self::Event(event) => event::signal(event),
+            Self::Vector(interrupts, vector) => interrupts.signal_or_hold(*vector),
+        }
     }
 
     /// The client shares the open file and can make it blocking again, fill the counter and leave: the
     /// device's thread would then wait for ever.
     fn relieve(&self) {
-        event::relieve(&self.0);
+        match self {
+            Self::Event(event) => event::relieve(event),
+            Self::Vector(interrupts, vector) => interrupts.relieve(*vector),
+        }
     }
 }
 
@@ -54,7 +61,7 @@ mod tests {
     #[test]
     fn a_thread_that_hangs_in_a_full_eventfd_is_freed() {
         let event = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-        let receiver = EventFd(event.try_clone().unwrap());
+        let receiver = Told::Event(event.try_clone().unwrap());
         // Empty: relieving must not block either.
         receiver.relieve();
         rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
