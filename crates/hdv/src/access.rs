@@ -1,6 +1,9 @@
 //! Accesses to a BAR: what a device sees of one, and how larger or unaligned ones are split.
 
-use hdv_pci::BarIndex;
+use std::ops::Range;
+
+use hdv_pci::spec::msix::{BAR_MASK, OFFSET_MASK};
+use hdv_pci::{BarIndex, BarOffset};
 
 /// One guest access to a BAR that reached the device: 1, 2, 4 or 8 bytes at natural alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,50 @@ impl BarAccess {
     }
 }
 
+/// A part of a BAR: the MSI-X table or the pending-bit array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BarPart {
+    pub(crate) bar: BarIndex,
+    /// Multiples of 8.
+    pub(crate) bytes: Range<u64>,
+}
+
+impl BarPart {
+    pub(crate) fn new(start: BarOffset, length: u64) -> Self {
+        let offset = u64::from(start.offset);
+        Self {
+            bar: start.bar,
+            bytes: offset..offset + length,
+        }
+    }
+
+    /// A part that begins where a register of the MSI-X capability says; `None` unless it lies in a BAR.
+    pub(crate) fn of_register(
+        register: u32,
+        length: u64,
+        bar_sizes: [u64; BarIndex::ALL.len()],
+    ) -> Option<Self> {
+        let bar = BarIndex::try_from(register & BAR_MASK).ok()?;
+        let part = Self::new(BarOffset::new(bar, register & OFFSET_MASK), length);
+        (part.bytes.end <= bar_sizes[bar.get()]).then_some(part)
+    }
+
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.meets(other.bar, &other.bytes)
+    }
+
+    /// Whether it has some of a range of a BAR.
+    pub(crate) fn meets(&self, bar: BarIndex, bytes: &Range<u64>) -> bool {
+        self.bar == bar && self.bytes.start < bytes.end && bytes.start < self.bytes.end
+    }
+
+    /// Where in this part an access begins: an aligned one never straddles its ends.
+    pub(crate) fn offset_of(&self, access: BarAccess) -> Option<u64> {
+        (self.bar == access.bar && self.bytes.contains(&access.offset))
+            .then(|| access.offset - self.bytes.start)
+    }
+}
+
 const fn mask(size: u8) -> u64 {
     if size >= 8 {
         u64::MAX
@@ -64,7 +111,7 @@ const fn mask(size: u8) -> u64 {
 
 /// Splits an access of any length and alignment into those a device sees, in ascending order:
 /// calls `each` with the offset of every part and where it lies in the data.
-pub(crate) fn split(offset: u64, length: usize, mut each: impl FnMut(u64, std::ops::Range<usize>)) {
+pub(crate) fn split(offset: u64, length: usize, mut each: impl FnMut(u64, Range<usize>)) {
     let mut done = 0;
     while done < length {
         let at = offset.wrapping_add(done as u64);

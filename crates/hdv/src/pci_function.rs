@@ -1,11 +1,10 @@
 //! A [`PciDevice`] as a [`Function`]: config space, MSI-X table and pending-bit array are
 //! emulated here, everything else goes to the device.
 
-use std::ops::Range;
+use hdv_pci::spec::msix::{ENTRY_SIZE, pending_size, table_size};
+use hdv_pci::{BarIndex, ConfigSpace, Effects, Identity, MsixTable};
 
-use hdv_pci::{BarIndex, BarOffset, ConfigSpace, Effects, Identity, MsixTable};
-
-use crate::access::{self, BarAccess};
+use crate::access::{self, BarAccess, BarPart};
 use crate::device::{DeviceContext, DeviceError, PciDevice};
 use crate::error::HostError;
 use crate::function::{ConfigWrite, Function, ResetScope};
@@ -14,40 +13,14 @@ use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
 use crate::slot::caught;
 
-/// Bytes of an MSI-X table entry (PCI Express Base Specification, 7.7.2.4).
-const MSIX_ENTRY_BYTES: u64 = 16;
-
-/// Bytes of a pending-bit array element, 64 vectors (7.7.2.5).
+/// Bytes of a pending-bit array element, 64 vectors (PCI Express Base Specification, 7.7.2.5).
 const MSIX_PENDING_BYTES: u64 = 8;
 
 /// The MSI-X structures and where they lie.
 struct Msix {
     table: MsixTable,
-    table_place: Place,
-    pending_place: Place,
-}
-
-/// A part of a BAR.
-struct Place {
-    bar: BarIndex,
-    bytes: Range<u64>,
-}
-
-impl Place {
-    fn new(start: BarOffset, length: u64) -> Self {
-        let offset = u64::from(start.offset);
-        Self {
-            bar: start.bar,
-            bytes: offset..offset + length,
-        }
-    }
-
-    /// Where in this part an access begins. The parts are 8-byte aligned, so that an aligned
-    /// access never straddles their ends.
-    fn offset_of(&self, access: BarAccess) -> Option<u64> {
-        (self.bar == access.bar && self.bytes.contains(&access.offset))
-            .then(|| access.offset - self.bytes.start)
-    }
+    table_place: BarPart,
+    pending_place: BarPart,
 }
 
 /// A function made of a [`PciDevice`], for [`DeviceHost::create_device`](crate::DeviceHost::create_device).
@@ -86,13 +59,10 @@ impl PciFunction {
         };
         let msi_vectors = config.msi().map_or(0, |view| view.vectors_capable.into());
         let msix_vectors = config.msix().map_or(0, |view| view.vectors);
-        let msix = config.msix().map(|view| {
-            let elements = u64::from(view.vectors).div_ceil(64);
-            Msix {
-                table: MsixTable::new(view.vectors),
-                table_place: Place::new(view.table, MSIX_ENTRY_BYTES * u64::from(view.vectors)),
-                pending_place: Place::new(view.pba, MSIX_PENDING_BYTES * elements),
-            }
+        let msix = config.msix().map(|view| Msix {
+            table: MsixTable::new(view.vectors),
+            table_place: BarPart::new(view.table, table_size(view.vectors)),
+            pending_place: BarPart::new(view.pba, pending_size(view.vectors)),
         });
         let mmio = Mmio::new();
         let tables = msix.iter().flat_map(|msix| {
@@ -217,7 +187,7 @@ impl Msix {
     /// Lets the table show the mask bit of the vector at `offset` as it is: a client that connects
     /// a vector unmasks it without a write to the table.
     fn follow_mask(&mut self, interrupts: &Interrupts, offset: u64) {
-        let Ok(vector) = u16::try_from(offset / MSIX_ENTRY_BYTES) else {
+        let Ok(vector) = u16::try_from(offset / ENTRY_SIZE) else {
             return;
         };
         if let Some(mut entry) = self.table.entry(vector) {

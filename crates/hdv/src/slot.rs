@@ -21,7 +21,7 @@ use crate::calls::{self, Call, HostToken};
 use crate::carrier::FunctionCarrier;
 use crate::device::DeviceError;
 use crate::error::HostError;
-use crate::function::{Function, ResetScope};
+use crate::function::{ConfigWrite, Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
@@ -416,10 +416,11 @@ impl Slot {
         }
     }
 
-    pub(crate) fn config_write_as_vf(&self, offset: u16, data: &[u8]) {
+    pub(crate) fn config_write_as_vf(&self, offset: u16, data: &[u8]) -> ConfigWrite {
         self.access("a config space write of a VF", |function| {
-            function.config_write_as_vf(offset, data);
-        });
+            function.config_write_as_vf(offset, data)
+        })
+        .unwrap_or(ConfigWrite::Registers)
     }
 
     /// # Errors
@@ -431,10 +432,11 @@ impl Slot {
         Ok(())
     }
 
-    pub(crate) fn config_write(&self, offset: u16, data: &[u8]) {
+    pub(crate) fn config_write(&self, offset: u16, data: &[u8]) -> ConfigWrite {
         self.access("a config space write", |function| {
-            function.config_write(offset, data);
-        });
+            function.config_write(offset, data)
+        })
+        .unwrap_or(ConfigWrite::Registers)
     }
 
     pub(crate) fn bar_read(&self, bar: BarIndex, offset: u64, data: &mut [u8]) {

@@ -37,15 +37,15 @@ pub(super) mod extended_id {
 
 /// One entry of a list that is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Offset in config space, in bytes, a multiple of 4.
-    pub(super) offset: u16,
+    pub(crate) offset: u16,
     /// Identifier; 8 bits in the standard list.
-    pub(super) id: u16,
+    pub(crate) id: u16,
     /// Version; of the extended list only.
-    pub(super) version: u8,
+    pub(crate) version: u8,
     /// Bytes that are surely its own.
-    pub(super) length: u16,
+    pub(crate) length: u16,
 }
 
 impl Entry {
@@ -56,27 +56,32 @@ impl Entry {
 
 /// What the walk found, in the order of the lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Capabilities {
-    pub(super) standard: Vec<Entry>,
-    pub(super) extended: Vec<Entry>,
+pub(crate) struct Capabilities {
+    pub(crate) standard: Vec<Entry>,
+    pub(crate) extended: Vec<Entry>,
 }
 
 impl Capabilities {
     /// The first standard entry with an identifier.
-    pub(super) fn find(&self, id: u8) -> Option<Entry> {
+    pub(crate) fn find(&self, id: u8) -> Option<Entry> {
         self.standard
             .iter()
             .copied()
             .find(|entry| entry.id == u16::from(id))
     }
+
+    /// The first extended entry with an identifier.
+    pub(crate) fn find_extended(&self, id: u16) -> Option<Entry> {
+        self.extended.iter().copied().find(|entry| entry.id == id)
+    }
 }
 
 /// Reads a dword of a device's config space.
-pub(super) type Read<'a> = dyn FnMut(u16) -> u32 + 'a;
+pub(crate) type Read<'a> = dyn FnMut(u16) -> u32 + 'a;
 
 /// Walks the lists of a device. `accept` has the last word on an entry of the standard list that is
 /// well-formed in itself.
-pub(super) fn walk(
+pub(crate) fn walk(
     read: &mut Read<'_>,
     accept: &mut dyn FnMut(Entry, &mut Read<'_>) -> bool,
 ) -> Capabilities {

@@ -20,6 +20,9 @@ use hdv_pci::{Bar, BarIndex};
 
 use function::CallbackFunction;
 
+pub(crate) use capabilities::{Capabilities, Entry, Read, walk};
+pub(crate) use msi::MsiRegisters;
+
 use crate::device::DeviceError;
 use crate::function::Function;
 

@@ -7,6 +7,7 @@ use hdv_pci::spec::msi::{
     PENDING_64,
 };
 
+use super::capabilities::Read;
 use super::dword::{Write, bits, half};
 use crate::interrupts::MsiMessage;
 
@@ -33,7 +34,7 @@ pub(super) fn length(control: u16) -> u16 {
 
 /// See the module's documentation.
 #[derive(Clone, Debug)]
-pub(super) struct MsiRegisters {
+pub(crate) struct MsiRegisters {
     base: u16,
     /// What the device says of itself, which no write changes.
     shape: MsiControl,
@@ -52,6 +53,15 @@ impl MsiRegisters {
             extended_data: control & EXTENDED_DATA_CAPABLE != 0,
             dwords: [0; DWORDS],
         }
+    }
+
+    /// The capability at `base` as it reads now.
+    pub(crate) fn read(base: u16, read: &mut Read<'_>) -> Self {
+        let mut registers = Self::new(base, read(base));
+        for (dword, offset) in registers.dwords.iter_mut().zip((base..).step_by(4)) {
+            *dword = read(offset);
+        }
+        registers
     }
 
     fn vectors_log(&self) -> u32 {
@@ -121,7 +131,7 @@ impl MsiRegisters {
     }
 
     /// The message; `None` while MSI is disabled.
-    pub(super) fn message(&self) -> Option<MsiMessage> {
+    pub(crate) fn message(&self) -> Option<MsiMessage> {
         let head = self.dword(0);
         let control = half(head, 16);
         if !MsiControl::from_bits_retain(control).contains(MsiControl::ENABLE) {

@@ -5,55 +5,19 @@
 //! for each vector with a receiver a message that only the host knows. How a dword of the table is
 //! written is not known here.
 
-use std::ops::Range;
-
 use hdv_pci::BarIndex;
 use hdv_pci::spec::msix::{
-    BAR_MASK, ENTRY_ADDRESS, ENTRY_ADDRESS_HIGH, ENTRY_CONTROL, ENTRY_CONTROL_MASK, ENTRY_DATA,
-    ENTRY_SIZE, MsixControl, OFFSET_MASK, VECTORS_MAX, pending_size, table_size,
+    ENTRY_ADDRESS, ENTRY_ADDRESS_HIGH, ENTRY_CONTROL, ENTRY_CONTROL_MASK, ENTRY_DATA, ENTRY_SIZE,
+    MsixControl, VECTORS_MAX, pending_size, table_size,
 };
 
 use super::dword::half;
-use crate::access::BarAccess;
+use crate::access::{BarAccess, BarPart};
 use crate::interrupts::MsixMessage;
 
 /// In the dword of message control: what a reset clears.
 pub(super) const ENABLES: u32 =
     (MsixControl::ENABLE.bits() as u32 | MsixControl::FUNCTION_MASK.bits() as u32) << 16;
-
-/// A part of a BAR.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) bar: BarIndex,
-    pub(super) bytes: Range<u64>,
-}
-
-impl Place {
-    /// A part that is `length` bytes long and begins where a register of the capability says; `None`
-    /// unless it lies in a BAR.
-    fn new(register: u32, length: u64, bar_sizes: [u64; BarIndex::ALL.len()]) -> Option<Self> {
-        let bar = BarIndex::try_from(register & BAR_MASK).ok()?;
-        let start = u64::from(register & OFFSET_MASK);
-        let end = start.checked_add(length)?;
-        (end <= bar_sizes[bar.get()]).then_some(Self {
-            bar,
-            bytes: start..end,
-        })
-    }
-
-    fn overlaps(&self, other: &Self) -> bool {
-        self.bar == other.bar
-            && self.bytes.start < other.bytes.end
-            && other.bytes.start < self.bytes.end
-    }
-
-    /// Where in this part an access begins. The parts are 8-byte aligned and whole 8 bytes long, so that
-    /// an aligned access never straddles their ends.
-    pub(super) fn offset_of(&self, access: BarAccess) -> Option<u64> {
-        (self.bar == access.bar && self.bytes.contains(&access.offset))
-            .then(|| access.offset - self.bytes.start)
-    }
-}
 
 /// What the host knows of a table entry of the device's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +32,8 @@ enum Entry {
 #[derive(Debug)]
 pub(super) struct MsixTable {
     base: u16,
-    pub(super) table: Place,
-    pub(super) pending: Place,
+    pub(super) table: BarPart,
+    pub(super) pending: BarPart,
     entries: Vec<Entry>,
 }
 
@@ -85,8 +49,8 @@ impl MsixTable {
         // 11 bits: at most 2048.
         let vectors = control.intersection(MsixControl::TABLE_SIZE).bits() + 1;
         debug_assert!(vectors <= VECTORS_MAX);
-        let table = Place::new(dwords[1], table_size(vectors), bar_sizes)?;
-        let pending = Place::new(dwords[2], pending_size(vectors), bar_sizes)?;
+        let table = BarPart::of_register(dwords[1], table_size(vectors), bar_sizes)?;
+        let pending = BarPart::of_register(dwords[2], pending_size(vectors), bar_sizes)?;
         if table.overlaps(&pending) {
             return None;
         }
