@@ -13,8 +13,12 @@ use crate::locate::{Origin, Qemu, locate};
 use crate::trial::{Trial, trial};
 use crate::version::Version;
 
-/// The command that fetches what guests need.
-const FETCHING_COMMAND: &str = "cargo xtask demo";
+/// What brings a QEMU.
+const QEMU_REMEDY: &str = "install QEMU 10.1 or newer (qemu-system-x86), or set OPENHDV_QEMU to one; in a checkout of \
+     OpenHDV `cargo xtask lab` brings one";
+/// What brings a guest kernel.
+const KERNEL_REMEDY: &str = "name your own kernel in a document (KernelFilePath), or set OPENHDV_LAB to a folder with vmlinuz \
+     and initrd; in a checkout of OpenHDV `cargo xtask lab` brings both";
 
 /// What this machine can run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,7 +78,7 @@ pub struct Missing {
     pub what: String,
     /// Why it counts as missing.
     pub why: String,
-    /// The command that brings it, or what else to do.
+    /// What to do.
     pub remedy: String,
 }
 
@@ -133,11 +137,9 @@ fn examine_with(
             remedy: remedy.to_owned(),
         });
     };
-    let qemu = qemu
-        .map_err(|error| miss("QEMU", &error, FETCHING_COMMAND))
-        .ok();
+    let qemu = qemu.map_err(|error| miss("QEMU", &error, QEMU_REMEDY)).ok();
     let kernel = Kernel::cached(cache, &Bundle::KERNEL_CLOUD)
-        .map_err(|error| miss("guest kernel", &error, FETCHING_COMMAND))
+        .map_err(|error| miss("guest kernel", &error, KERNEL_REMEDY))
         .ok();
     let incomplete = qemu.is_none() || kernel.is_none();
     if incomplete && let Err(error) = Apt::available() {
@@ -230,11 +232,13 @@ mod tests {
             .collect();
         // A machine that cannot fetch says that too, and this one may be such a machine.
         assert_eq!(missing[..2], ["QEMU", "guest kernel"]);
-        assert!(
-            report.missing[..2]
-                .iter()
-                .all(|missing| missing.remedy == FETCHING_COMMAND)
-        );
+        // Who has the command only has no cargo for it.
+        for (missing, variable) in report.missing.iter().zip(["OPENHDV_QEMU", "OPENHDV_LAB"]) {
+            let remedy = &missing.remedy;
+            assert!(remedy.contains(variable), "{remedy}");
+            let checkout = remedy.find("in a checkout of OpenHDV").unwrap();
+            assert!(checkout < remedy.find("cargo").unwrap(), "{remedy}");
+        }
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
     }

@@ -14,7 +14,7 @@ pub enum Error {
     /// No QEMU that suits was found anywhere.
     #[error(
         "no QEMU of version {minimum} or newer with the device {device} was found: {}; \
-         `cargo xtask lab` (or `demo`) unpacks one into the user's cache, or set OPENHDV_QEMU to one",
+         install one, or set OPENHDV_QEMU to one; in a checkout of OpenHDV `cargo xtask lab` unpacks one into the user's cache",
         tried.join("; ")
     )]
     NoQemu {
@@ -101,7 +101,7 @@ pub enum Error {
     },
 
     /// A bundle is not in the cache.
-    #[error("the bundle {bundle} is not in {}; `cargo xtask lab` (or `demo`) fetches it", cache.display())]
+    #[error("the bundle {bundle} is not in {}; in a checkout of OpenHDV `cargo xtask lab` fetches it", cache.display())]
     NotFetched {
         /// The bundle's name.
         bundle: &'static str,

@@ -200,7 +200,7 @@ pub fn choose_for(cache: &Cache, qemu: &Qemu, kernel: Option<&Path>) -> Choice {
     };
     let Some(vmlinuz) = image(cache, kernel) else {
         return tcg(
-            "there is no Linux kernel to try it with; `cargo xtask lab` (or `demo`) fetches one"
+            "there is no Linux kernel to try it with; in a checkout of OpenHDV `cargo xtask lab` fetches one"
                 .to_owned(),
         );
     };
