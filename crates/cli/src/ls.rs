@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use comfy_table::{ColumnConstraint, Width};
 use hdv::DeviceStatus;
+use hdv_compute::document::HostingModel;
 use hdv_compute::{ComputeSystem, Summary};
 use hdv_control::{Client, HostEntry};
 use serde::Serialize;
@@ -16,8 +17,18 @@ use crate::process;
 use crate::status::{self, Device, DeviceClient};
 use crate::style::{self, Paint, printable};
 
-/// Which column tells the client.
-const CLIENT_COLUMN: usize = 4;
+/// What the columns tell. That of VMs is there where a device is in one.
+const COLUMNS: [&str; 7] = [
+    "PID",
+    VM_COLUMN,
+    "DEVICE",
+    "NAME",
+    "STATE",
+    CLIENT_COLUMN,
+    "SOCKET",
+];
+const VM_COLUMN: &str = "VM";
+const CLIENT_COLUMN: &str = "CLIENT";
 /// What stands before the name of a VF, which comes right below its PF.
 const VF_INDENT: &str = "  ";
 /// The narrowest that column gets in a narrow terminal.
@@ -67,7 +78,10 @@ fn list(entry: &HostEntry) -> Result<Vec<Device>, Failure> {
 
 pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
     let systems = ComputeSystem::enumerate()?;
-    let hosts = hosts()?;
+    let mut hosts = hosts()?;
+    for host in &mut hosts {
+        assign(host, &systems);
+    }
     let text = if output.json {
         let systems: Vec<_> = systems.iter().map(document).collect();
         let document = serde_json::json!({ "systems": systems, "hosts": hosts });
@@ -80,6 +94,35 @@ pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
     };
     style::print(&text)?;
     Ok(())
+}
+
+/// Finds out which compute systems a host's devices are in. An instance id alone does not tell: systems of one document have
+/// the same ones. Where it cannot be told nothing is said.
+fn assign(host: &mut Host, systems: &[Summary]) {
+    for device in &mut host.devices {
+        let Some(instance) = device.instance_id else {
+            continue;
+        };
+        let found = systems.iter().filter_map(|system| {
+            let mut devices = system.devices.iter();
+            let (key, of) = devices.find(|(_, of)| of.instance_id == instance)?;
+            // A restricted host's broker answers for it, in a process of its own.
+            let is_brokered = of.hosting_model == HostingModel::ExternalRestricted;
+            let is_hosts = of.process_id == Some(host.pid);
+            let is_there = device.socket.starts_with(system.socket.with_extension(""));
+            let is_meant = is_hosts || is_there || is_brokered && of.process_id.is_some();
+            is_meant.then_some(((is_there, is_hosts), &system.id, key))
+        });
+        let mut found: Vec<_> = found.collect();
+        found.sort_by_key(|(likelihood, ..)| std::cmp::Reverse(*likelihood));
+        let (best, next) = (found.first(), found.get(1));
+        if let Some((likelihood, system, key)) = best
+            && next.is_none_or(|(next, ..)| next < likelihood)
+        {
+            device.system = Some((*system).clone());
+            device.key = Some((*key).clone());
+        }
+    }
 }
 
 fn document(system: &Summary) -> Value {
@@ -96,20 +139,29 @@ fn render(hosts: &[Host], paint: Paint) -> String {
     if hosts.is_empty() {
         return "No device host is running. `hdv serve --help` says how to start one.\n".to_owned();
     }
-    let mut table = style::table(
-        paint,
-        &["PID", "DEVICE", "NAME", "STATE", "CLIENT", "SOCKET"],
-    );
+    let devices = || hosts.iter().flat_map(|host| &host.devices);
+    let has_systems = devices().any(|device| device.system.is_some());
+    let columns: Vec<&str> = COLUMNS
+        .into_iter()
+        .filter(|column| has_systems || *column != VM_COLUMN)
+        .collect();
+    let mut table = style::table(paint, &columns);
     // A path that is broken over lines cannot be copied, so only the client's column gives way.
-    let mut devices = hosts.iter().flat_map(|host| &host.devices);
-    let has_clients = devices.any(|device| device.client.is_some());
+    let has_clients = devices().any(|device| device.client.is_some());
     for column in table.column_iter_mut() {
-        column.set_constraint(if column.index == CLIENT_COLUMN && has_clients {
+        let is_clients = columns.get(column.index) == Some(&CLIENT_COLUMN);
+        column.set_constraint(if is_clients && has_clients {
             ColumnConstraint::LowerBoundary(Width::Fixed(CLIENT_WIDTH_MIN))
         } else {
             ColumnConstraint::ContentWidth
         });
     }
+    let row = |pid: &str, system: &str, rest: [String; 5]| {
+        let mut cells = vec![pid.to_owned()];
+        cells.extend(has_systems.then(|| system.to_owned()));
+        cells.extend(rest);
+        cells
+    };
     let mut notes = String::new();
     for host in hosts {
         let pid = host.pid.to_string();
@@ -120,20 +172,24 @@ fn render(hosts: &[Host], paint: Paint) -> String {
                 process::describe(host.pid)
             ));
         } else if host.devices.is_empty() {
-            table.add_row([&*pid, "", "", "no device", "", ""]);
+            let none = ["", "", "no device", "", ""].map(str::to_owned);
+            table.add_row(row(&pid, "", none));
         }
         for device in &host.devices {
-            table.add_row([
-                pid.clone(),
+            // Its name says no more than its instance id where it is one of a VM's.
+            let name = device.key.as_ref().unwrap_or(&device.name);
+            let rest = [
                 format!("{}:{}", device.vendor, device.device),
-                indent(device).to_owned() + &paint.paint(style::NAME, printable(&device.name)),
+                indent(device).to_owned() + &paint.paint(style::NAME, printable(name)),
                 device.state.clone(),
                 device
                     .client
                     .as_ref()
                     .map_or_else(|| "none".to_owned(), client),
                 printable(&device.socket.display().to_string()),
-            ]);
+            ];
+            let system = device.system.as_deref().unwrap_or_default();
+            table.add_row(row(&pid, &printable(system), rest));
         }
     }
     style::lines(&table, "") + &notes
@@ -155,6 +211,9 @@ fn client(client: &DeviceClient) -> String {
 
 #[cfg(test)]
 mod tests {
+    use hdv::Uuid;
+    use hdv_compute::document::{DeviceProperties, State};
+
     use super::*;
     use crate::decode::Hex;
     use crate::status::VfOf;
@@ -170,6 +229,9 @@ mod tests {
             state: "started".to_owned(),
             client,
             vf_of: None,
+            instance_id: None,
+            system: None,
+            key: None,
         }
     }
 
@@ -236,5 +298,94 @@ mod tests {
             text.contains("warning: process 5000000: gave no answer"),
             "{text}"
         );
+    }
+
+    fn system(id: &str, of: DeviceProperties) -> Summary {
+        Summary {
+            id: id.to_owned(),
+            runtime_id: Uuid::nil(),
+            owner: String::new(),
+            state: State::Running,
+            socket: format!("/run/systems/{id}.sock").into(),
+            devices: [("key".to_owned(), of)].into(),
+        }
+    }
+
+    fn in_system(hosting_model: HostingModel, process_id: Option<u32>) -> DeviceProperties {
+        DeviceProperties {
+            instance_id: Uuid::from_u128(1),
+            emulator_id: Uuid::nil(),
+            hosting_model,
+            status: hdv_compute::document::DeviceStatus::Attached,
+            process_id,
+            port: None,
+        }
+    }
+
+    /// The system of device 1 of process 5 000 000 with that socket, if it is told.
+    fn assigned(socket: &str, systems: &[Summary]) -> Option<String> {
+        let device = Device {
+            instance_id: Some(Uuid::from_u128(1)),
+            socket: socket.into(),
+            ..device("a guid", None)
+        };
+        let mut host = host(vec![device], None);
+        assign(&mut host, systems);
+        let device = host.devices.remove(0);
+        assert_eq!(device.key, device.system.as_ref().map(|_| "key".to_owned()));
+        device.system
+    }
+
+    #[test]
+    fn a_device_is_in_the_system_that_has_it_from_its_process() {
+        let external = |pid| in_system(HostingModel::External, pid);
+        let restricted = |pid| in_system(HostingModel::ExternalRestricted, pid);
+        let systems = |a, b| [system("a", a), system("b", b)];
+        let found = |socket, systems: &[Summary]| assigned(socket, systems).unwrap_or_default();
+        let (ours, other) = (Some(5_000_000), Some(7));
+        assert_eq!(found("", &systems(external(other), external(ours))), "b");
+        assert_eq!(found("", &systems(external(other), external(None))), "");
+        // Two VMs of one document, with hosts in one process.
+        let both = systems(external(ours), external(ours));
+        assert_eq!(found("", &both), "");
+        assert_eq!(found("/run/systems/b/hdv1.sock", &both), "b");
+        // A broker answers for another process.
+        assert_eq!(found("", &[system("a", restricted(other))]), "a");
+        assert_eq!(found("", &[system("a", restricted(None))]), "");
+        assert_eq!(
+            found("", &systems(restricted(other), restricted(other))),
+            ""
+        );
+        assert_eq!(found("", &systems(restricted(other), external(ours))), "b");
+    }
+
+    #[test]
+    fn devices_of_vms_have_a_column_for_them_and_their_keys() {
+        let of_vm = Device {
+            system: Some("my\u{1b}vm".to_owned()),
+            key: Some("thermometer".to_owned()),
+            ..device("2a3f", None)
+        };
+        let hosts = [
+            host(vec![of_vm, device("alone", None)], None),
+            host(vec![], None),
+        ];
+        let text = render(&hosts, Paint::none());
+        let lines: Vec<&str> = text.lines().collect();
+        let column = |name| lines[0].find(name).unwrap();
+        assert!(lines[1][column("VM")..].starts_with("my?vm "), "{text}");
+        assert!(
+            lines[1][column("NAME")..].starts_with("thermometer "),
+            "{text}"
+        );
+        assert!(!text.contains("2a3f"), "{text}");
+        assert!(lines[2][column("NAME")..].starts_with("alone "), "{text}");
+        assert!(
+            lines[3][column("STATE")..].starts_with("no device"),
+            "{text}"
+        );
+        // Nobody else has it.
+        let text = render(&[host(vec![device("alone", None)], None)], Paint::none());
+        assert!(!text.contains("VM"), "{text}");
     }
 }

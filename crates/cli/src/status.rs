@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use hdv::{BroughtBy, ClientStatus, DeviceStatus};
+use hdv::{BroughtBy, ClientStatus, DeviceStatus, Uuid};
 use serde::Serialize;
 
 use crate::decode::Hex;
@@ -23,6 +23,12 @@ pub(crate) struct Device {
     pub(crate) client: Option<DeviceClient>,
     /// Which VF of which PF it is, if it is one.
     pub(crate) vf_of: Option<VfOf>,
+    /// Its instance id, if it has one.
+    pub(crate) instance_id: Option<Uuid>,
+    /// The compute system that has it, if one has.
+    pub(crate) system: Option<String>,
+    /// Its key in that one's document.
+    pub(crate) key: Option<String>,
 }
 
 /// Names a VF within its host.
@@ -61,6 +67,9 @@ impl From<DeviceStatus> for Device {
             vf_of: status
                 .brought_by
                 .map(|BroughtBy { device, vf }| VfOf { pf: device, vf }),
+            instance_id: status.instance_id,
+            system: None,
+            key: None,
         }
     }
 }

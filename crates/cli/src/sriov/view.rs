@@ -41,7 +41,7 @@ pub(super) enum Origin {
         /// The VM that has the PF controls its VFs.
         guest_controls_sriov: bool,
         /// `None` if it has just gone.
-        device: Option<Device>,
+        device: Option<Box<Device>>,
     },
     /// From this machine.
     Linux {
@@ -120,7 +120,10 @@ pub(super) fn summary(named: &Named) -> PfSummary {
                 pid: pf.pid,
                 process: process::name(pf.pid),
                 guest_controls_sriov: pf.status.guest_controls_sriov,
-                device: pf.device().cloned().map(Device::from),
+                device: pf
+                    .device()
+                    .cloned()
+                    .map(|device| Box::new(Device::from(device))),
             },
         },
         Pf::Linux(pf) => PfSummary {

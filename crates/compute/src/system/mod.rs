@@ -12,6 +12,7 @@ mod launch;
 mod list;
 mod program;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -26,7 +27,8 @@ use uuid::Uuid;
 
 use crate::attach::{self, WorkerSystem};
 use crate::document::{
-    ComputeSystemDocument, HostingModel, ModifyRequest, Properties, RequestType, State,
+    ComputeSystemDocument, DeviceProperties, HostingModel, ModifyRequest, Properties, RequestType,
+    State,
 };
 use crate::error::codes;
 use crate::handover::Order;
@@ -76,6 +78,8 @@ pub struct Summary {
     pub state: State,
     /// Its worker's socket.
     pub socket: PathBuf,
+    /// Devices of device hosts, by their key.
+    pub devices: BTreeMap<String, DeviceProperties>,
 }
 
 /// How a compute system ended.
