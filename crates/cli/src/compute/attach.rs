@@ -30,7 +30,8 @@ pub(super) enum Left {
 /// Attaches a port until one side has enough of it. Standard input that ends, and is no terminal, says nothing more.
 pub(super) fn attach(console: &UnixStream, interrupts: &Interrupts) -> io::Result<Left> {
     console.set_nonblocking(true)?;
-    interrupts.catch_stop()?;
+    // Dropped after the terminal, which is to be as it was when the process stops.
+    let _stop = interrupts.catch_stop()?;
     let terminal = RawTerminal::enter()?;
     let mut session = Session {
         console,
@@ -63,7 +64,7 @@ impl Session<'_> {
                 return Ok(Left::Signal(signal));
             }
             if self.interrupts.take_stop() {
-                match &self.terminal {
+                match &mut self.terminal {
                     Some(terminal) => terminal.suspended(stop_here)?,
                     None => stop_here(),
                 }

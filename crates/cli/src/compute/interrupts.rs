@@ -20,10 +20,25 @@ pub(super) struct Interrupts {
     waker: Waker,
     /// The last signal that asks this process to end; 0 for none.
     ending: Arc<AtomicUsize>,
-    /// SIGTSTP has come.
+    /// SIGTSTP has come while it was caught.
     stopping: Arc<AtomicBool>,
+    /// SIGTSTP is not caught: it stops the process.
+    stops: Arc<AtomicBool>,
     /// The next signal ends the process at once.
     impatient: Arc<AtomicBool>,
+}
+
+/// SIGTSTP is caught until this is dropped; then it stops the process, also one that nobody has seen to.
+#[derive(Debug)]
+pub(super) struct StopCaught<'a>(&'a Interrupts);
+
+impl Drop for StopCaught<'_> {
+    fn drop(&mut self) {
+        self.0.stops.store(true, Ordering::SeqCst);
+        if self.0.take_stop() {
+            stop_here();
+        }
+    }
 }
 
 /// Wakes who waits.
@@ -56,15 +71,17 @@ impl Interrupts {
             waker: Waker(Arc::new(sender)),
             ending,
             stopping: Arc::default(),
+            stops: Arc::default(),
             impatient,
         })
     }
 
-    /// Catches SIGTSTP too, for who holds a terminal in raw mode.
-    pub(super) fn catch_stop(&self) -> io::Result<()> {
+    /// Catches SIGTSTP too, once, for who holds a terminal in raw mode, until what is given back is dropped.
+    pub(super) fn catch_stop(&self) -> io::Result<StopCaught<'_>> {
+        flag::register_conditional_default(SIGTSTP, Arc::clone(&self.stops))?;
         flag::register(SIGTSTP, Arc::clone(&self.stopping))?;
         low_level::pipe::register(SIGTSTP, self.waker.0.try_clone()?)?;
-        Ok(())
+        Ok(StopCaught(self))
     }
 
     /// Wakes who waits for this.

@@ -1,8 +1,9 @@
 //! A terminal in raw mode: every key comes as it is typed, and nothing is made of it.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 /// What ends attributes such as colours that a guest left behind, and shows the cursor.
@@ -27,10 +28,11 @@ impl RawTerminal {
         Ok(Some(terminal))
     }
 
-    /// As it was before, while this process is stopped (SIGTSTP).
-    pub(super) fn suspended(&self, stop: impl FnOnce()) -> io::Result<()> {
+    /// As it was before, while this process is stopped (SIGTSTP); afterwards what it has become meanwhile counts as before.
+    pub(super) fn suspended(&mut self, stop: impl FnOnce()) -> io::Result<()> {
         self.restore()?;
         stop();
+        self.before = tcgetattr(input())?;
         self.set_raw()
     }
 
@@ -47,12 +49,16 @@ impl RawTerminal {
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        if isatty(io::stdout().as_fd()) {
-            // A terminal that is gone, after SIGHUP, takes nothing any more.
-            let _ = io::stdout().write_all(RESET);
-            let _ = io::stdout().flush();
-        }
         let _ = self.restore();
+        let output = rustix::stdio::stdout();
+        // One that takes nothing, held by Ctrl-S or gone after SIGHUP, is not waited for.
+        let mut fds = [PollFd::from_borrowed_fd(output, PollFlags::OUT)];
+        if isatty(output)
+            && poll(&mut fds, Some(&Timespec::default())).is_ok()
+            && fds[0].revents().contains(PollFlags::OUT)
+        {
+            let _ = rustix::io::write(output, RESET);
+        }
     }
 }
 

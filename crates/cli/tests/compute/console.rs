@@ -123,6 +123,31 @@ fn a_stopped_console_gives_the_terminal_back_meanwhile() {
 }
 
 #[test]
+fn a_screen_that_takes_nothing_costs_no_input_and_holds_no_end_up() {
+    let mut guest = Guest::new();
+    let mut terminal = guest.console();
+    terminal.shows("Ctrl-]");
+    wait_for("raw mode", || terminal.is_raw());
+    terminal.hold(true);
+    // More than terminal and sockets hold: the worker says then that this one misses something.
+    guest.says(&"words ".repeat(100_000));
+    for piece in [b"one".as_slice(), b"two", b"three"] {
+        terminal.types(piece);
+        guest.hears(piece);
+    }
+    terminal.hold(false);
+    terminal.shows("words words");
+    guest.says("THE END");
+    terminal.shows("THE END");
+    // Nobody waits for a screen that takes nothing.
+    terminal.hold(true);
+    terminal.send(Signal::TERM);
+    assert_eq!(terminal.end().code(), Some(143));
+    terminal.hold(false);
+    guest.ends();
+}
+
+#[test]
 fn the_end_of_the_guest_is_the_end_of_the_console() {
     let mut guest = Guest::new();
     let mut terminal = guest.console();

@@ -50,7 +50,8 @@ fn remains(place: &Place) -> Vec<PathBuf> {
     fn look(directory: &std::path::Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(directory).into_iter().flatten() {
             let path = entry.unwrap().path();
-            let fixed = ["hosts", "systems", "pipes"].map(|name| path.ends_with(format!("openhdv/{name}")));
+            let fixed =
+                ["hosts", "systems", "pipes"].map(|name| path.ends_with(format!("openhdv/{name}")));
             if !fixed.contains(&true) {
                 found.push(path.clone());
             }
@@ -175,7 +176,10 @@ fn what_a_killed_worker_left_is_removed_by_the_next_command() {
         });
         let left = remains(&place);
         // The port's own socket outside included.
-        assert!(left.contains(&place.path("openhdv/pipes/console")), "{left:?}");
+        assert!(
+            left.contains(&place.path("openhdv/pipes/console")),
+            "{left:?}"
+        );
         place.run(next);
         assert_eq!(remains(&place), Vec::<PathBuf>::new(), "{next:?}");
     }

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 
 use super::terminal::OnTerminal;
@@ -76,7 +76,14 @@ fn a_vm_runs_with_its_devices_and_gets_more() {
     let list = place.json(&["ls", "--json"]);
     assert_eq!(list["systems"][0]["state"], "Running");
     assert_eq!(list["hosts"][0]["process"], "openhdv-devices");
-    assert_eq!(list["hosts"][0]["devices"].as_array().unwrap().len(), 2);
+    let devices = list["hosts"][0]["devices"].as_array().unwrap();
+    let mut keys = Vec::new();
+    for device in devices {
+        assert_eq!(device["system"], "vm", "{list}");
+        keys.push(device["key"].as_str().unwrap());
+    }
+    keys.sort_unstable();
+    assert_eq!(keys, ["sensor", "thermometer"]);
 
     let plugged = place.json(&["plug", "--json", "vm", "--device", "sensor,source=sine"]);
     assert_eq!(plugged["name"], "sensor-2");
@@ -191,6 +198,46 @@ fn leaving_ends_the_vm_unless_it_is_to_be_kept() {
     place.stdout(&["stop", "--force", "k"]);
     assert!(terminal.end().success());
     wait_for("the end of the worker", || remains(&place).is_empty());
+}
+
+#[test]
+fn ctrl_z_stops_a_command_that_ends_its_vm() {
+    let place = place();
+    write(&place, "vm.json", &document(&json!({})));
+    let mut terminal = OnTerminal::start(place.command(&["run", "vm.json"]));
+    terminal.shows("Ctrl-]");
+    wait_for("raw mode", || terminal.is_raw());
+    let worker = place.json(&["inspect", "--json", "vm"])["WorkerProcessId"].as_i64();
+    let worker = Pid::from_raw(i32::try_from(worker.unwrap()).unwrap()).unwrap();
+    // It does not end while its worker is stopped.
+    kill_process(worker, Signal::STOP).unwrap();
+    terminal.types(b"\x1d");
+    wait_for("the terminal's mode", || !terminal.is_raw());
+    terminal.send(Signal::TSTP);
+    let (_, status) = waitpid(Some(terminal.pid()), WaitOptions::UNTRACED)
+        .unwrap()
+        .unwrap();
+    assert!(status.stopped(), "{status:?}");
+    kill_process(worker, Signal::CONT).unwrap();
+    terminal.send(Signal::CONT);
+    assert!(terminal.end().success());
+    wait_for("the end of the worker", || remains(&place).is_empty());
+}
+
+#[test]
+fn a_kept_vm_goes_on_after_signals() {
+    let place = place();
+    write(&place, "vm.json", &document(&json!({})));
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut run = Run::start(&place, &["--keep", "--id", "kept", "vm.json"]);
+        assert_eq!(run.line()["started"]["State"], "Running");
+        run.send(signal);
+        assert_eq!(run.end(), Some(128 + signal.as_raw()));
+        let shown = place.json(&["inspect", "--json", "kept"]);
+        assert_eq!(shown["State"], "Running", "{signal:?}");
+        place.stdout(&["stop", "--force", "kept"]);
+        wait_for("the end of the worker", || remains(&place).is_empty());
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 
 use crate::support::GENEROUS;
 
@@ -78,6 +78,12 @@ impl OnTerminal {
     pub(super) fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.terminal).unwrap().local_modes;
         !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    /// The screen takes nothing any more, or goes on, as by Ctrl-S and Ctrl-Q.
+    pub(super) fn hold(&self, is_held: bool) {
+        let action = if is_held { Action::OOff } else { Action::OOn };
+        tcflow(&self.terminal, action).unwrap();
     }
 
     pub(super) fn send(&self, signal: Signal) {
