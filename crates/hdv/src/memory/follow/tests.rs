@@ -190,6 +190,35 @@ fn closing_ends_a_followers_access_and_nobody_else_s() {
     assert_eq!(Arc::weak_count(&leader.shared), before);
 }
 
+#[test]
+fn a_follower_s_copy_is_waited_for_by_its_end_and_by_the_leader() {
+    let ends: [fn(&GuestMemory, &GuestMemory); 2] = [
+        |_, follower| follower.close(),
+        |leader, _| leader.unmap(0, PAGE).unwrap(),
+    ];
+    for end in ends {
+        let (leader, follower, _) = pair();
+        map(&leader, 0, 1, BOTH, Some(&memfd(1)));
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            follower.with_map(|owner, map| {
+                assert!(Arc::ptr_eq(&owner.shared, &leader.shared));
+                scope.spawn(|| {
+                    end(&leader, &follower);
+                    ended.store(true, Ordering::SeqCst);
+                });
+                // Nobody begins to copy any more, and who has begun goes on.
+                while !follower.ranges().is_empty() {
+                    std::thread::yield_now();
+                }
+                assert!(!ended.load(Ordering::SeqCst));
+                assert_eq!(map.regions().len(), 1);
+            });
+        });
+        assert!(ended.load(Ordering::SeqCst));
+    }
+}
+
 /// Threads copy through followers, which are closed and made anew, while the leader's memory goes and
 /// comes: what they read is guest memory or nothing. A copy into what is unmapped already would end the
 /// process.
