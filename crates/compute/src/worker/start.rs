@@ -24,7 +24,7 @@ use crate::document::{DeviceStatus, HostingModel};
 use crate::error::codes;
 
 /// How long QEMU waits for a device's answer; meanwhile the VM stands still. QEMU's own 5 s would cost a device that is
-/// slow its connection; and it waits as long when a host dies just then.
+/// slow its connection.
 pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long it may take until QEMU is there with its devices, however many they are: who asked for the start does not give up
