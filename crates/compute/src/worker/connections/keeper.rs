@@ -152,23 +152,23 @@ impl Keeper {
             return;
         }
         let (device, name) = (&self.key, &self.name);
-        let left = match Left::read(ledger.as_fd()) {
-            Ok(left) => left,
-            Err(error) => {
-                tracing::error!(
+        let left = Left::read(ledger.as_fd());
+        drop(ledger);
+        let left = match left {
+            Ok(left) if left.is_agreed() => left,
+            left => {
+                let error = left.err();
+                tracing::warn!(
                     device,
                     name,
-                    "what its host has left cannot be read: {error}"
+                    ?error,
+                    "its host let go of it before QEMU had it"
                 );
+                // QEMU is told so by the end of the connection, whoever else has it.
+                let _ = connection.shutdown(std::net::Shutdown::Both);
                 return;
             }
         };
-        drop(ledger);
-        if !left.is_agreed() {
-            // QEMU does not have the device yet, and is told so by this end.
-            tracing::warn!(device, name, "its host let go of it before QEMU had it");
-            return;
-        }
         tracing::warn!(
             device,
             name,

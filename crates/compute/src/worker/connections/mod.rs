@@ -5,6 +5,8 @@
 //! Here is where QEMU is awaited.
 
 mod keeper;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
