@@ -466,6 +466,26 @@ fn a_pipe_may_have_any_name_and_a_path_leads_not_among_our_own() {
 }
 
 #[test]
+fn a_worker_that_is_asked_to_end_tells_every_handle_before_it_goes() {
+    if !inside("a_worker_that_is_asked_to_end_tells_every_handle_before_it_goes") {
+        return;
+    }
+    let system = ComputeSystem::create("asked", &document(true)).unwrap();
+    let worker = worker_of(&system);
+    // More than are told at a time.
+    let handles: Vec<_> = (0..100)
+        .map(|_| ComputeSystem::open("asked").unwrap())
+        .collect();
+    kill_process(worker, Signal::TERM).unwrap();
+    for handle in handles.iter().chain([&system]) {
+        let exit = handle.wait_for_exit(GENEROUS).unwrap();
+        assert_eq!(exit.exit_type, ExitType::ForcedExit);
+    }
+    // It waits for no handle to be closed.
+    until("the worker's end", || is_gone(worker));
+}
+
+#[test]
 fn a_large_document_is_handed_over() {
     if !inside("a_large_document_is_handed_over") {
         return;

@@ -101,27 +101,27 @@ impl Vmm {
             )
         };
         let mut child = hdv_qemu::child::spawn(command).map_err(failed)?;
-        let prepared = (|| {
-            let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-            let errors = child.stderr.take().map(Words::of);
-            Ok((process, errors.transpose()?.unwrap_or_default()))
-        })();
-        let (process, words) = prepared.map_err(|error| {
+        let vmm = Self::of(&mut child, accelerator).map_err(|error| {
             // It dies with its parent in any case.
             let _ = child.kill();
             let _ = child.wait();
             failed(error)
         })?;
-        let vmm = Self {
+        Ok((Arc::new(vmm), child))
+    }
+
+    /// A process that has just been started, whose standard error is piped.
+    fn of(child: &mut Child, accelerator: Accelerator) -> std::io::Result<Self> {
+        let words = child.stderr.take().map(Words::of);
+        Ok(Self {
             pid: child.id(),
             accelerator,
-            process,
-            words,
+            process: pidfd_open(Pid::from_child(child), PidfdFlags::empty())?,
+            words: words.transpose()?.unwrap_or_default(),
             monitor: OnceLock::new(),
             end: Mutex::default(),
             changed: Condvar::new(),
-        };
-        Ok((Arc::new(vmm), child))
+        })
     }
 
     fn end(&self) -> MutexGuard<'_, End> {
@@ -272,8 +272,22 @@ impl Vmm {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::process::Command;
+
     use super::*;
+
+    /// A process that is no QEMU: it says something on standard error, and ends when its input does.
+    pub(in super::super) fn played() -> (Arc<Vmm>, Child) {
+        let mut child = Command::new("sh")
+            .args(["-c", "echo words >&2; read line"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let vmm = Vmm::of(&mut child, Accelerator::Tcg).unwrap();
+        (Arc::new(vmm), child)
+    }
 
     #[test]
     fn each_device_has_its_time_while_there_is_time() {

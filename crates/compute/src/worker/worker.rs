@@ -317,6 +317,27 @@ pub(super) mod tests {
         }
     }
 
+    /// A system without devices that runs in this QEMU.
+    pub(in super::super) fn running_in(vmm: &Arc<Vmm>) -> Arc<Worker> {
+        let document = r#"{"SchemaVersion": {"Major": 2, "Minor": 7}, "VirtualMachine": {}}"#;
+        let worker = Worker::new(Parts {
+            id: "vm".to_owned(),
+            document: ComputeSystemDocument::parse(document).unwrap(),
+            runtime_directory: PathBuf::new(),
+            socket: PathBuf::new(),
+            directory: PathBuf::new(),
+            consoles: BTreeMap::new(),
+            ports: Vec::new(),
+        })
+        .unwrap();
+        worker.begin(Operation::Start).unwrap();
+        let mut inner = worker.lock();
+        inner.vmm = Some(Arc::clone(vmm));
+        assert_eq!(inner.finish(Operation::Start, true), Finish::Over);
+        drop(inner);
+        worker
+    }
+
     fn running() -> Inner {
         let mut inner = inner();
         inner.life.begin(Operation::Start).unwrap();

@@ -3,6 +3,7 @@
 //! Most need no guest: QEMU asks devices for all that they are before it runs anything.
 
 mod faults;
+mod hosts;
 mod inside;
 mod life;
 mod plug;
