@@ -214,10 +214,11 @@ fn ctrl_z_stops_a_command_that_ends_its_vm() {
     terminal.types(b"\x1d");
     wait_for("the terminal's mode", || !terminal.is_raw());
     terminal.send(Signal::TSTP);
-    let (_, status) = waitpid(Some(terminal.pid()), WaitOptions::UNTRACED)
-        .unwrap()
-        .unwrap();
-    assert!(status.stopped(), "{status:?}");
+    let options = WaitOptions::UNTRACED | WaitOptions::NOHANG;
+    wait_for("a stopped command", || {
+        let change = waitpid(Some(terminal.pid()), options).unwrap();
+        change.is_some_and(|(_, status)| status.stopped())
+    });
     kill_process(worker, Signal::CONT).unwrap();
     terminal.send(Signal::CONT);
     assert!(terminal.end().success());
