@@ -2,8 +2,10 @@
 //! values out, no I/O and no threads.
 //!
 //! Describe a function with [`ConfigSpace::builder`]; then pass on what software on the bus reads
-//! and writes, and act on the [`Effects`] of the writes. Facts of the standard are in [`spec`]; section numbers are those of
-//! the PCI Express Base Specification, revision 5.0, where no other document is named.
+//! and writes, and act on the [`Effects`] of the writes. A [`topology`] says which function an access
+//! reaches; [`enumerate`] does what software does before drivers start. Facts of the standard are in
+//! [`spec`]; section numbers are those of the PCI Express Base Specification, revision 5.0, where no
+//! other document is named.
 //!
 //! ```
 //! use hdv_pci::{

@@ -116,7 +116,7 @@ impl Topology {
         if before == state {
             return;
         }
-        if before.open && !state.open {
+        if before.alive && !state.alive {
             self.reset_below(id);
         }
         self.route_buses();

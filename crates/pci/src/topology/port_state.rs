@@ -14,9 +14,10 @@ pub(super) struct PortState {
     pub(super) subordinate: u8,
     pub(super) ari_forwarding: bool,
     pub(super) bus_master: bool,
-    /// Requests pass down and up: the link below is up, nothing below is in reset, and the port is in
-    /// D0.
+    /// Requests pass down and up: what is below is alive, and the port is in D0.
     pub(super) open: bool,
+    /// The link below is up and nothing below is in reset.
+    pub(super) alive: bool,
     memory: Option<RangeInclusive<u64>>,
     prefetchable: Option<RangeInclusive<u64>>,
 }
@@ -34,6 +35,7 @@ impl PortState {
         let reset = bridge
             .as_ref()
             .is_none_or(|bridge| bridge.secondary_bus_reset);
+        let alive = link && !reset;
         let (secondary, subordinate) = bridge
             .as_ref()
             .map_or((0, 0), |bridge| (bridge.secondary, bridge.subordinate));
@@ -44,7 +46,8 @@ impl PortState {
             subordinate,
             ari_forwarding: port.is_some_and(|port| port.ari_forwarding),
             bus_master: command.contains(Command::BUS_MASTER),
-            open: link && !reset && config.power_state() == PowerState::D0,
+            open: alive && config.power_state() == PowerState::D0,
+            alive,
             memory: window(memory),
             prefetchable: window(prefetchable),
         }

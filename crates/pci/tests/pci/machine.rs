@@ -109,6 +109,23 @@ impl Machine {
         self.topology.update(id, decode).unwrap();
     }
 
+    /// What is on a bus, in order.
+    pub(crate) fn members(&self, parent: Parent) -> Vec<(u8, Member)> {
+        let bus = self.tree.get(&parent);
+        let members = bus.into_iter().flatten();
+        members.map(|(at, who)| (*at, *who)).collect()
+    }
+
+    /// Takes a function away, unless its device has others that need it.
+    pub(crate) fn detach(&mut self, id: FunctionId) {
+        if self.topology.detach(id).is_ok() {
+            self.functions.remove(&id);
+            for bus in self.tree.values_mut() {
+                bus.retain(|_, member| *member != Member::Function(id));
+            }
+        }
+    }
+
     fn target(&self, id: RoutingId, register: u16) -> Option<ConfigTarget> {
         let offset = self.ecam.offset(id, register)?;
         let (decoded, same) = self.ecam.decode(offset)?;
