@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdv_guest::report::Line;
 use hdv_qemu::guest::{RunningGuest, Scratch};
-use hdv_qemu::machine::{Machine, Serial, VfioUserDevice};
+use hdv_qemu::machine::{KERNEL_PARAMETERS, Machine, Serial, VfioUserDevice};
 use serde_json::Value;
 
 use super::Lab;
@@ -45,7 +45,7 @@ impl Lab {
     /// Starts the guest.
     pub(crate) fn boot(&self, boot: &Boot) -> hdv_qemu::Result<Guest> {
         let iommu = if boot.iommu { "intel_iommu=on" } else { "" };
-        let append = format!("console=ttyS0 panic=-1 quiet {iommu} {}", boot.parameters);
+        let append = format!("{KERNEL_PARAMETERS} quiet {iommu} {}", boot.parameters);
         let mut machine = Machine::new(self.accelerator.accelerator)
             .memory_mib(MEMORY_MIB)
             .kernel(self.kernel.vmlinuz())

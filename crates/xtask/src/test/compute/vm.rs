@@ -10,6 +10,7 @@ use hdv::Uuid;
 use hdv_compute::document::{HostingModel, State};
 use hdv_compute::{ComputeSystem, ExitStatus};
 use hdv_guest::report::{Change, Line, Outcome};
+use hdv_qemu::machine::KERNEL_PARAMETERS;
 use serde_json::{Value, json};
 
 use super::facts::Facts;
@@ -87,7 +88,7 @@ impl Form {
             document["VirtualMachine"]["Chipset"] = json!({ "LinuxKernelDirect": {
                 "KernelFilePath": facts.kernel,
                 "InitRdPath": facts.initramfs,
-                "KernelCmdLine": format!("console=ttyS0 panic=-1 quiet {}", self.parameters),
+                "KernelCmdLine": format!("{KERNEL_PARAMETERS} quiet {}", self.parameters),
             } });
         } else {
             document["VirtualMachine"]["Devices"]["ComPorts"] = json!({});
