@@ -1,11 +1,12 @@
-//! Topologies by hand: what may be where, what answers when links go down and resets come, and in
-//! which order things are.
+//! Topologies by hand: what answers as software programs ports and functions, links go down and resets
+//! come, and in which order things are.
 
 use hdv_pci::topology::{
-    ConfigTarget, FunctionDecode, FunctionId, Member, Parent, PortId, TopologyError,
+    ConfigTarget, FunctionDecode, FunctionId, Member, MemoryTarget, Parent, PortId, TopologyError,
 };
 use hdv_pci::{
-    Bar, BarIndex, ConfigSpace, Effects, PciExpress, PortKind, PowerManagement, RoutingId,
+    Bar, BarIndex, ConfigSpace, Effects, PciExpress, PortKind, PowerManagement, RoutingId, Sriov,
+    VfRouting,
 };
 
 use crate::common::{IDENTITY, read_u8, read_u32};
@@ -160,6 +161,55 @@ fn only_config_space_answers_outside_d0() {
     let power = machine.functions[&function].capability(0x01).unwrap();
     machine.write_function(function, power + 4, &[3, 0]);
     assert_eq!(reached(&mut machine, function), [true, false, false]);
+}
+
+#[test]
+fn vfs_answer_while_they_are_enabled_with_memory_and_the_pf_is_in_d0() {
+    let routing = VfRouting {
+        first_vf_offset: 8,
+        vf_stride: 1,
+    };
+    let sriov = Sriov::new(4, 1, routing).bar(BarIndex::BAR2, Bar::memory32(1 << 14));
+    let config = ConfigSpace::builder(IDENTITY)
+        .capability(PciExpress::endpoint())
+        .capability(PowerManagement::new())
+        .extended_capability(sriov)
+        .build()
+        .unwrap();
+    let power = config.capability(0x01).unwrap() + 4;
+    let base = config.extended_capability(0x10).unwrap();
+    let mut machine = Machine::new(0);
+    let pf = machine.attach(ROOT, 0, 0, config).unwrap();
+    machine.write_function(pf, base + 0x2c, &0x9000_0000_u32.to_le_bytes());
+    machine.write_function(pf, base + 0x10, &[3, 0]);
+    let answers = |machine: &mut Machine| {
+        let target = machine.topology.memory_target(0x9000_b000, 4);
+        let expected = MemoryTarget {
+            function: pf,
+            vf: Some(2),
+            bar: BarIndex::BAR2,
+            offset: 0x3000,
+        };
+        assert!(target.is_none_or(|target| target == expected));
+        let config = machine.topology.config_target(id(0, 1, 2));
+        assert_eq!(machine.topology.memory_target(0x9000_c000, 4), None);
+        assert_eq!(machine.topology.config_target(id(0, 1, 3)), None);
+        (config.is_some(), target.is_some())
+    };
+    for (control, config, memory) in [
+        (0, false, false),
+        (8, false, false),
+        (1, true, false),
+        (9, true, true),
+    ] {
+        machine.write_function(pf, base + 8, &[control, 0]);
+        assert_eq!(answers(&mut machine), (config, memory), "{control}");
+    }
+    // Memory Space and Bus Master of the PF are its own.
+    machine.write_function(pf, 0x04, &[0, 0]);
+    assert_eq!(answers(&mut machine), (true, true));
+    machine.write_function(pf, power, &[3, 0]);
+    assert_eq!(answers(&mut machine), (true, false));
 }
 
 #[test]
