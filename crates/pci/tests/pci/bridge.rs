@@ -94,6 +94,8 @@ fn windows_are_whole_mebibytes_from_base_to_limit() {
         Effects::WINDOWS
     );
     assert_eq!(both(&config), (Some(0xe000_0000..=0xe01f_ffff), None));
+    assert_eq!(config.write(0x22, &[0x00, 0xe0]), Effects::WINDOWS);
+    assert_eq!(both(&config).0, Some(0xe000_0000..=0xe00f_ffff));
     assert_eq!(
         config.write(0x24, &0x0010_fff0_u32.to_le_bytes()),
         Effects::WINDOWS

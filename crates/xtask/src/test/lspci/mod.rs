@@ -1,6 +1,7 @@
 //! Config space as foreign eyes see it: `lspci` decodes what `hdv probe --hexdump` reads from
-//! a served device, every capability of it. SR-IOV is in `sriov`.
+//! a served device, every capability of it. SR-IOV is in `sriov`, ports are in `ports`.
 
+mod ports;
 mod sriov;
 
 use std::io::Write;
@@ -119,6 +120,7 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
             "current size: 1MB, supported: 1MB 2MB",
         ],
     )?;
+    ports::run(&tools)?;
     sriov::run(&tools, &host, directory.path())
 }
 
@@ -141,6 +143,11 @@ impl Tools {
             let errors = String::from_utf8_lossy(&dumped.stderr);
             return Err(format!("hdv {arguments:?}: {}: {errors}", dumped.status).into());
         }
+        self.decode_dump(&dumped.stdout)
+    }
+
+    /// `lspci -F /dev/stdin -vvv -n < DUMP`
+    fn decode_dump(&self, dump: &[u8]) -> Result<String, Failure> {
         let mut lspci = self
             .lspci
             .command()
@@ -151,7 +158,7 @@ impl Tools {
             .spawn()?;
         // It reads all of its input before it writes.
         let mut input = lspci.stdin.take().ok_or("lspci has no input")?;
-        input.write_all(&dumped.stdout)?;
+        input.write_all(dump)?;
         drop(input);
         let output = lspci.wait_with_output()?;
         if !output.status.success() {
