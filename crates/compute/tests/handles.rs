@@ -486,6 +486,26 @@ fn a_worker_that_is_asked_to_end_tells_every_handle_before_it_goes() {
 }
 
 #[test]
+fn the_end_of_a_system_without_a_guest_is_that_of_its_consoles() {
+    if !inside("the_end_of_a_system_without_a_guest_is_that_of_its_consoles") {
+        return;
+    }
+    let mut document: serde_json::Value = serde_json::from_str(&document(true)).unwrap();
+    document["VirtualMachine"]["Devices"] =
+        serde_json::json!({ "ComPorts": { "0": { "NamedPipe": r"\\.\pipe\com" } } });
+    let system = ComputeSystem::create("mute", &document.to_string()).unwrap();
+    let mut console = system.console(0).unwrap();
+    console.set_read_timeout(Some(GENEROUS)).unwrap();
+    system.terminate().unwrap();
+    // The worker lives on, for its handle.
+    assert_eq!(console.read(&mut [0]).unwrap(), 0);
+    assert_eq!(system.properties().unwrap().state, State::Stopped);
+    let worker = worker_of(&system);
+    drop(system);
+    until("the worker's end", || is_gone(worker));
+}
+
+#[test]
 fn a_large_document_is_handed_over() {
     if !inside("a_large_document_is_handed_over") {
         return;

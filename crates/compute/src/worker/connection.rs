@@ -288,3 +288,97 @@ impl LinkHandler for Connection {
         self.is_greeted.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use hdv_control::ErrorKind;
+    use uuid::Uuid;
+
+    use super::super::worker::tests::created;
+    use super::*;
+
+    /// A connection of this process, and the other end.
+    fn connection(worker: &Arc<Worker>) -> (Arc<Connection>, Link, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let peer = PeerCredentials::of(&ours).unwrap();
+        let connection = Arc::new(Connection::new(worker, peer));
+        let link = Link::over(ours, "test", Arc::clone(&connection) as _).unwrap();
+        (connection, link, theirs)
+    }
+
+    fn hello(connection: &Connection, link: &Link, hello: &Hello) -> Result<Value> {
+        let hello = serde_json::to_value(hello).unwrap();
+        connection.call(link, protocol::HELLO, hello, Vec::new())
+    }
+
+    fn device_host(hosting_model: HostingModel) -> Hello {
+        Hello::DeviceHost {
+            pid: std::process::id(),
+            hosting_model,
+        }
+    }
+
+    #[test]
+    fn who_has_not_said_hello_can_ask_nothing_and_says_it_once() {
+        let worker = created();
+        let (connection, link, _other) = connection(&worker);
+        let ask = || connection.call(&link, handle::PROPERTIES, Value::Null, Vec::new());
+        assert_eq!(ask().unwrap_err().kind, ErrorKind::BadArguments);
+        assert!(!connection.is_greeted());
+        hello(&connection, &link, &Hello::Observer).unwrap();
+        assert!(connection.is_greeted());
+        ask().unwrap();
+        for again in [Hello::Handle, device_host(HostingModel::External)] {
+            assert!(hello(&connection, &link, &again).is_err());
+        }
+        // It only looks.
+        assert!(worker.lock().handles.is_empty());
+        let start = connection.call(&link, handle::START, Value::Null, Vec::new());
+        assert_eq!(start.unwrap_err().kind, ErrorKind::UnknownCommand);
+    }
+
+    #[test]
+    fn a_hello_that_comes_after_the_end_opens_nothing() {
+        let worker = created();
+        for late in [Hello::Handle, device_host(HostingModel::External)] {
+            let (connection, link, _other) = connection(&worker);
+            connection.closed(&link);
+            assert!(hello(&connection, &link, &late).is_err());
+            assert!(worker.lock().handles.is_empty());
+            assert_eq!(worker.lock().hosts.iter().count(), 0);
+        }
+    }
+
+    #[test]
+    fn nobody_passes_for_the_process_of_our_own_devices() {
+        let worker = created();
+        let (connection, link, _other) = connection(&worker);
+        let internal = device_host(HostingModel::Internal);
+        let error = hello(&connection, &link, &internal).unwrap_err();
+        assert_eq!(error.code, Some(codes::E_ACCESSDENIED), "{error:?}");
+        assert_eq!(worker.lock().hosts.iter().count(), 0);
+        assert!(!connection.is_greeted());
+        // It can still be what it is.
+        hello(&connection, &link, &device_host(HostingModel::External)).unwrap();
+    }
+
+    #[test]
+    fn a_host_that_has_gone_announces_nothing_any_more() {
+        let worker = created();
+        let (connection, link, _other) = connection(&worker);
+        hello(&connection, &link, &device_host(HostingModel::External)).unwrap();
+        let Role::Host(host) = connection.role().clone() else {
+            panic!("it is a host");
+        };
+        let device = |number| Device {
+            class_id: Uuid::from_u128(1),
+            instance_id: Uuid::from_u128(number),
+        };
+        connection.announce(&host, &device(2)).unwrap();
+        connection.closed(&link);
+        assert!(connection.announce(&host, &device(3)).is_err());
+        assert_eq!(worker.lock().hosts.all_announced().count(), 0);
+    }
+}

@@ -117,3 +117,26 @@ fn gone(vmm: &Vmm, names: &BTreeSet<String>) -> BTreeSet<String> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::vmm::tests::played;
+    use super::super::worker::tests::running_in;
+    use super::*;
+
+    #[test]
+    fn what_the_next_qemu_holds_is_nobody_elses_to_forget() {
+        for is_current in [false, true] {
+            let (vmm, mut child) = played();
+            let (next, mut next_child) = played();
+            let worker = running_in(if is_current { &vmm } else { &next });
+            worker.lock().held.insert("hdv1".to_owned());
+            drop(child.stdin.take());
+            vmm.watch(child);
+            look_on(&Arc::downgrade(&worker), &Arc::downgrade(&vmm));
+            assert_eq!(worker.lock().held.is_empty(), is_current);
+            drop(next_child.stdin.take());
+            next.watch(next_child);
+        }
+    }
+}

@@ -317,10 +317,10 @@ pub(super) mod tests {
         }
     }
 
-    /// A system without devices that runs in this QEMU.
-    pub(in super::super) fn running_in(vmm: &Arc<Vmm>) -> Arc<Worker> {
+    /// A system without devices.
+    pub(in super::super) fn created() -> Arc<Worker> {
         let document = r#"{"SchemaVersion": {"Major": 2, "Minor": 7}, "VirtualMachine": {}}"#;
-        let worker = Worker::new(Parts {
+        Worker::new(Parts {
             id: "vm".to_owned(),
             document: ComputeSystemDocument::parse(document).unwrap(),
             runtime_directory: PathBuf::new(),
@@ -329,7 +329,12 @@ pub(super) mod tests {
             consoles: BTreeMap::new(),
             ports: Vec::new(),
         })
-        .unwrap();
+        .unwrap()
+    }
+
+    /// The same, running in this QEMU.
+    pub(in super::super) fn running_in(vmm: &Arc<Vmm>) -> Arc<Worker> {
+        let worker = created();
         worker.begin(Operation::Start).unwrap();
         let mut inner = worker.lock();
         inner.vmm = Some(Arc::clone(vmm));

@@ -129,3 +129,21 @@ impl Client {
         self.is_gone = true;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_closed_has_left_when_what_it_wrote_has_been_taken() {
+        let (stream, mut other) = UnixStream::pair().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut client = Client::new(stream, &History::new(16));
+        assert!(!client.has_left());
+        other.write_all(b"bye").unwrap();
+        drop(other);
+        assert!(!client.has_left());
+        assert_eq!(client.receive(&mut [0; 16]), 3);
+        assert!(client.has_left());
+    }
+}
