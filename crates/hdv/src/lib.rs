@@ -13,7 +13,7 @@
 //!
 //! A *client* is what connects to a device's socket: a VMM, for one virtual machine, or a program such as
 //! `hdv probe`. A *function* is what a PCI bus knows at one bus, device and function number; a device here
-//! is one function.
+//! is one function. A [`domain`] is a whole hierarchy of them behind one device.
 //!
 //! ```no_run
 //! # use hdv::{BarAccess, ConfigError, ConfigSpace, PciDevice};
@@ -50,14 +50,7 @@ mod callbacks;
 mod calls;
 mod carrier;
 mod device;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "its parts are tested; the endpoint that uses them comes next"
-    )
-)]
-mod domain;
+pub mod domain;
 mod error;
 mod event;
 mod function;

@@ -81,16 +81,6 @@ impl Attachment {
         });
     }
 
-    pub(crate) fn slot(&self) -> &Arc<Slot> {
-        &self.slot
-    }
-
-    /// Offset of the first capability with an identifier.
-    pub(crate) fn capability(&self, id: u8) -> Option<u16> {
-        let found = self.known.get()?.registers.capabilities().find(id)?;
-        Some(found.offset)
-    }
-
     /// Offset of the first extended capability with an identifier.
     pub(crate) fn extended_capability(&self, id: u16) -> Option<u16> {
         let capabilities = self.known.get()?.registers.capabilities();
@@ -109,11 +99,6 @@ impl Attachment {
         Ok(())
     }
 
-    /// Virtual processors are about to stop.
-    pub(crate) fn stop(&self) {
-        self.slot.stop();
-    }
-
     /// The bus is reset, or what the function is behind: all registers are as after power-on. Function level
     /// reset comes by [`Attachment::config_write`].
     pub(crate) fn reset(&self, scope: ResetScope) {
@@ -122,11 +107,6 @@ impl Attachment {
         self.slot.reset(scope);
         self.reset_vectors();
         self.slot.interrupts_changed();
-    }
-
-    /// The function goes: torn down, its memory and receivers taken away. What is left answers as a stub.
-    pub(crate) fn remove(&self) {
-        self.slot.remove();
     }
 
     /// Reads config space; beyond it, and where nobody answers, it is all ones.

@@ -1,8 +1,52 @@
-//! A PCIe hierarchy of functions behind one endpoint: towards each function inside it, what a VMM is to a
-//! device on a socket.
+//! A PCIe hierarchy of functions behind one endpoint: root ports, switches, devices with several functions, PFs with their
+//! VFs, in a PCIe domain of their own, which an unmodified guest enumerates through an ordinary device's BARs.
 //!
-//! A function does not know that it is here: it has its slot, its life and its handles as on a socket.
+//! The endpoint is what the Volume Management Device driver of Linux binds to, in every kernel for x86-64. [`Domain`] is what
+//! its owner puts functions into, [`DomainEndpoint`] the device that a host serves. Towards each function inside, the domain is
+//! what a VMM is to a device on a socket: a function does not know where it is. It has its life and its handles as on a socket;
+//! guest memory and vectors are the endpoint's.
+//!
+//! ```no_run
+//! use hdv::domain::{Domain, DomainOptions, Position};
+//! use hdv::pci::capability::Slot;
+//! use hdv::{DeviceHost, HostOptions, PciDevice, pci_function};
+//!
+//! fn serve(device: impl PciDevice + 'static) -> Result<(), Box<dyn std::error::Error>> {
+//!     let (domain, endpoint) = Domain::new(DomainOptions::new())?;
+//!     let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1)))?;
+//!     let function = pci_function(Box::new(device))?;
+//!     domain.attach(Position::below(port), "mine", function, &[])?;
+//!     let host = DeviceHost::new(HostOptions::new())?;
+//!     host.serve("/tmp/domain.sock", "domain", endpoint)?;
+//!     loop {
+//!         std::thread::park();
+//!     }
+//! }
+//! ```
+//!
+//! What is in which file: `hierarchy` finds what an access reaches and carries out what ports ask for, `attachment`, `messages`
+//! and `registers` are one function's VMM side, `vmd` the endpoint's registers, `carrier` the VFs that PFs bring.
 
 mod attachment;
+mod carrier;
+mod endpoint;
+mod error;
+mod handle;
+mod hierarchy;
+mod inner;
 mod messages;
+mod options;
+mod ports;
+mod position;
 mod registers;
+mod vmd;
+
+pub use endpoint::DomainEndpoint;
+pub use error::DomainError;
+pub use handle::{Domain, DomainFunction};
+pub use options::DomainOptions;
+pub use position::Position;
+pub use vmd::{MEMORY_BASE, PREFETCHABLE_BASE};
+
+/// The number of a domain's root bus: its driver numbers buses from 0.
+const ROOT_BUS: u8 = 0;

@@ -272,14 +272,19 @@ impl Bus {
         data
     }
 
+    fn capability(&self, id: u8) -> Option<u16> {
+        let known = self.attachment.known.get()?;
+        Some(known.registers.capabilities().find(id)?.offset)
+    }
+
     /// Writes MSI-X control: 0x8000 enables, 0x4000 masks all.
     fn control(&self, control: u16) -> Changed {
-        let at = self.attachment.capability(capability_id::MSIX).unwrap() + 2;
+        let at = self.capability(capability_id::MSIX).unwrap() + 2;
         self.attachment.config_write(at, &control.to_le_bytes())
     }
 
     fn function_level_reset(&self) -> Changed {
-        let express = self.attachment.capability(capability_id::PCI_EXPRESS);
+        let express = self.capability(capability_id::PCI_EXPRESS);
         let at = express.unwrap() + 8;
         self.attachment.config_write(at, &[0x00, 0x80])
     }
@@ -331,7 +336,7 @@ fn the_device_does_not_see_its_table() {
     assert_eq!(seen.accesses(), [end, end]);
     // Nor is the function's own table in use.
     let mut own = [0; 4];
-    let slot = bus.attachment.slot();
+    let slot = &bus.attachment.slot;
     slot.bar_read(BarIndex::BAR0, TABLE + 16, &mut own);
     assert_eq!(own, [0; 4]);
     assert_eq!(bus.read(0x10), 0x5a5a_5a5a);
@@ -452,7 +457,7 @@ fn resets_take_back_the_table_and_what_is_pending() {
 #[test]
 fn msi_is_folded_as_config_space_says() {
     let (bus, seen) = Bus::of_device(false);
-    let msi = bus.attachment.capability(capability_id::MSI).unwrap();
+    let msi = bus.capability(capability_id::MSI).unwrap();
     let write = |at: u16, data: &[u8]| bus.attachment.config_write(msi + at, data);
     write(4, &0xfee0_2000_u32.to_le_bytes());
     write(8, &[0; 4]);
@@ -567,7 +572,7 @@ fn guest_memory_is_the_endpoint_s() {
     let memory = seen.inner(|inner| inner.context.clone().unwrap().memory);
     memory.write_obj(GuestAddress(0x1000), 7_u32).unwrap();
     assert_eq!(bus.memory.load::<u32>(GuestAddress(0x1000)), Ok(7));
-    bus.attachment.remove();
+    bus.attachment.slot.remove();
     assert!(memory.read_obj::<u32>(GuestAddress(0x1000)).is_err());
     assert_eq!(bus.memory.load::<u32>(GuestAddress(0x1000)), Ok(7));
     // Once it is lost, a function that is there reads all ones, table included.
@@ -585,11 +590,11 @@ fn life_goes_through_the_slot_and_what_is_left_is_a_stub() {
     let (bus, seen) = Bus::of_device(true);
     bus.entry(0, 1, false);
     bus.control(0x8000);
-    bus.attachment.stop();
+    bus.attachment.slot.stop();
     bus.attachment.start().unwrap();
     assert_eq!(seen.signal(0), Delivery::Signalled);
     assert_eq!(bus.taken(), [(1, 1)]);
-    bus.attachment.remove();
+    bus.attachment.slot.remove();
     assert_eq!(seen.life(), ["start", "stop", "start", "stop", "teardown"]);
     assert_eq!(seen.signal(0), Delivery::Disabled);
     bus.entry(0, 2, false);

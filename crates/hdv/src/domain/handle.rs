@@ -1,0 +1,169 @@
+//! [`Domain`]: what the owner of a domain does with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hdv_pci::capability::Slot as PhysicalSlot;
+use hdv_pci::topology::{Found, FunctionId, Parent, PortId};
+
+use super::attachment::ConfigView;
+use super::carrier::InnerCarrier;
+use super::endpoint::DomainEndpoint;
+use super::error::DomainError;
+use super::hierarchy::Hierarchy;
+use super::inner::Inner;
+use super::options::DomainOptions;
+use super::ports;
+use super::position::Position;
+use crate::calls;
+use crate::error::HostError;
+use crate::function::Function;
+use crate::instance::DeviceInstance;
+use crate::slot::Slot;
+
+/// A function of a domain: its place, and its device.
+#[derive(Clone, Debug)]
+pub struct DomainFunction {
+    id: FunctionId,
+    instance: DeviceInstance,
+}
+
+impl DomainFunction {
+    /// Names it in its domain.
+    #[must_use]
+    pub fn id(&self) -> FunctionId {
+        self.id
+    }
+
+    /// Its device, which has no socket.
+    #[must_use]
+    pub fn instance(&self) -> &DeviceInstance {
+        &self.instance
+    }
+}
+
+/// A PCIe hierarchy behind one endpoint. Clones are of the same one.
+#[derive(Clone)]
+pub struct Domain {
+    hierarchy: Arc<Hierarchy>,
+}
+
+impl Domain {
+    /// An empty domain, and the endpoint through which a VM gets it.
+    ///
+    /// # Errors
+    /// Sizes that it cannot have.
+    pub fn new(options: DomainOptions) -> Result<(Self, DomainEndpoint), DomainError> {
+        let ecam = options.check()?;
+        let hierarchy = Arc::new(Hierarchy::new());
+        let endpoint = DomainEndpoint {
+            hierarchy: Arc::clone(&hierarchy),
+            options,
+            ecam,
+        };
+        Ok((Self { hierarchy }, endpoint))
+    }
+
+    /// Adds a root port at a device (0 to 31) and function number (0 to 7) of the root bus, with a slot if there is one. What is
+    /// below it has device number 0.
+    ///
+    /// # Errors
+    /// The place is taken, or there is no such place.
+    pub fn add_root_port(
+        &self,
+        device: u8,
+        function: u8,
+        slot: Option<PhysicalSlot>,
+    ) -> Result<PortId, DomainError> {
+        let config = ports::root_port(device << 3 | function, slot)?;
+        let mut state = self.hierarchy.lock();
+        Ok(state
+            .topology
+            .add_port(Parent::Root, device, function, config)?)
+    }
+
+    /// Adds a switch below a root port or a downstream port, with a downstream port for each of `slots`, at device numbers
+    /// from 0 up. Returns those.
+    ///
+    /// # Errors
+    /// The place is taken, or there is none.
+    pub fn add_switch(
+        &self,
+        below: PortId,
+        slots: &[Option<PhysicalSlot>],
+    ) -> Result<Vec<PortId>, DomainError> {
+        let mut state = self.hierarchy.lock();
+        let config = ports::upstream_port()?;
+        let upstream = state.topology.add_port(Parent::Port(below), 0, 0, config)?;
+        state.topology.change_port(below, |port| {
+            let _ = port.set_presence(true);
+        })?;
+        (0..)
+            .zip(slots)
+            .map(|(device, slot)| {
+                let config = ports::downstream_port(device, *slot)?;
+                Ok(state
+                    .topology
+                    .add_port(Parent::Port(upstream), device, 0, config)?)
+            })
+            .collect()
+    }
+
+    /// Puts a function in its place and powers it on, with these strings of its configuration; if processors run it is started,
+    /// and the port above tells of it.
+    ///
+    /// # Errors
+    /// The place cannot be had; the function's own. It is torn down then.
+    pub fn attach(
+        &self,
+        position: Position,
+        name: &str,
+        content: Box<dyn Function>,
+        configuration: &[String],
+    ) -> Result<DomainFunction, DomainError> {
+        let hierarchy = &self.hierarchy;
+        let id = hierarchy.next_id();
+        let carrier = InnerCarrier::new(hierarchy, name, id);
+        let of = |source: HostError| DomainError::Function {
+            name: name.to_owned(),
+            source,
+        };
+        let told = Arc::clone(&carrier);
+        let slot = Slot::new(name, hierarchy.token, content, Some(told))
+            .map_err(|error| of(error.into()))?;
+        let slot = Arc::new(slot);
+        if calls::inside(hierarchy.token) {
+            return Err(DomainError::InsideCall);
+        }
+        slot.power_on(configuration)
+            .map_err(|error| of(error.into()))?;
+        let inner = Arc::new(Inner::new(Arc::clone(&slot), ConfigView::Function));
+        let placed = hierarchy.put(position, &inner)?;
+        carrier.placed(placed);
+        hierarchy
+            .brought_in(position.parent, placed, &inner)
+            .map_err(of)?;
+        let instance = DeviceInstance {
+            id,
+            ids: None,
+            brought_by: None,
+            slot,
+        };
+        Ok(DomainFunction {
+            id: placed,
+            instance,
+        })
+    }
+
+    /// All ports and functions, without VFs, in the order in which `lspci -t` draws them.
+    #[must_use]
+    pub fn walk(&self) -> Vec<Found> {
+        self.hierarchy.lock().topology.walk().collect()
+    }
+}
+
+impl fmt::Debug for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Domain").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,418 @@
+//! All that is in a domain: which port or function an access reaches, and what software's writes to ports do to what is below.
+//!
+//! The lock is held while an access finds its way, never over a call into a function: a PF that is written to brings its VFs
+//! from inside that call.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hdv_pci::spec::header::HEADER_TYPE;
+use hdv_pci::topology::{
+    ConfigTarget, Found, FunctionDecode, FunctionId, Member, Parent, PortId, Topology,
+};
+use hdv_pci::{BarIndex, ConfigSpace, Effects, RoutingId};
+
+use super::ROOT_BUS;
+use super::error::DomainError;
+use super::inner::{Context, Inner};
+use super::messages::Fold;
+use super::position::Position;
+use super::registers::Changed;
+use crate::calls::HostToken;
+use crate::device::DeviceError;
+use crate::error::{DeviceId, HostError};
+
+/// Bit 7 of the header type: the device has further functions, which a function does not know.
+const MULTI_FUNCTION: u8 = 1 << 7;
+
+/// See the module's documentation.
+pub(super) struct Hierarchy {
+    pub(super) token: HostToken,
+    state: Mutex<State>,
+    last_id: AtomicU64,
+}
+
+pub(super) struct State {
+    pub(super) topology: Topology,
+    pub(super) functions: BTreeMap<FunctionId, Arc<Inner>>,
+    /// By their PF and number.
+    pub(super) virtual_functions: BTreeMap<(FunctionId, u16), (DeviceId, Arc<Inner>)>,
+    /// Once the endpoint has been powered on.
+    pub(super) context: Option<Arc<Context>>,
+    pub(super) started: bool,
+    /// The endpoint is gone.
+    pub(super) closed: bool,
+}
+
+/// What an access reaches.
+enum Target {
+    Port(PortId),
+    Function(FunctionId, Arc<Inner>),
+    VirtualFunction(Arc<Inner>),
+}
+
+impl Hierarchy {
+    pub(super) fn new() -> Self {
+        Self {
+            token: HostToken::new(),
+            state: Mutex::new(State {
+                topology: Topology::new(ROOT_BUS),
+                functions: BTreeMap::new(),
+                virtual_functions: BTreeMap::new(),
+                context: None,
+                started: false,
+                closed: false,
+            }),
+            last_id: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn next_id(&self) -> DeviceId {
+        DeviceId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// All functions that are here now, VFs before their PFs.
+    fn all(&self) -> Vec<Arc<Inner>> {
+        let state = self.lock();
+        let virtual_functions = state.virtual_functions.values().map(|(_, inner)| inner);
+        let all = virtual_functions.chain(state.functions.values());
+        all.cloned().collect()
+    }
+
+    /// The endpoint is powered on: functions get its guest memory and vectors.
+    ///
+    /// # Errors
+    /// What keeps a function from it.
+    pub(super) fn power_on(&self, context: Context) -> Result<(), DeviceError> {
+        let context = Arc::new(context);
+        self.lock().context = Some(Arc::clone(&context));
+        for inner in self.all() {
+            let connected = inner.connect(&context);
+            connected.map_err(|error| named(&inner, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Virtual processors are about to run.
+    ///
+    /// # Errors
+    /// That of the first function that does not start.
+    pub(super) fn start(&self) -> Result<(), DeviceError> {
+        self.lock().started = true;
+        for inner in self.all() {
+            inner.start().map_err(|error| named(&inner, &error))?;
+        }
+        self.follow_all();
+        Ok(())
+    }
+
+    /// Virtual processors are about to stop.
+    pub(super) fn stop(&self) {
+        self.lock().started = false;
+        for inner in self.all() {
+            inner.stop();
+        }
+    }
+
+    /// Everything is as after power-on.
+    pub(super) fn reset(&self) {
+        for inner in self.all() {
+            inner.reset();
+        }
+        {
+            let mut state = self.lock();
+            for port in state.ports() {
+                state.reset_port(port);
+            }
+        }
+        self.follow_all();
+    }
+
+    /// The endpoint is gone, and all that is in it.
+    pub(super) fn close(&self) {
+        let (virtual_functions, functions) = {
+            let mut state = self.lock();
+            state.closed = true;
+            (
+                std::mem::take(&mut state.virtual_functions),
+                std::mem::take(&mut state.functions),
+            )
+        };
+        for (_, inner) in virtual_functions.into_values() {
+            inner.remove();
+        }
+        for inner in functions.into_values() {
+            inner.remove();
+        }
+    }
+
+    /// Lets routing follow the registers of all functions.
+    fn follow_all(&self) {
+        let functions: Vec<_> = {
+            let state = self.lock();
+            let functions = state.functions.iter();
+            functions
+                .map(|(id, inner)| (*id, Arc::clone(inner)))
+                .collect()
+        };
+        for (id, inner) in functions {
+            self.follow(id, &inner);
+        }
+    }
+
+    /// Lets routing follow the registers of a function.
+    pub(super) fn follow(&self, id: FunctionId, inner: &Inner) {
+        let decode = inner.decode();
+        // One that was detached meanwhile is not routed to.
+        let _ = self.lock().topology.update(id, decode);
+    }
+
+    fn target(&self, id: RoutingId) -> Option<Target> {
+        let state = self.lock();
+        match state.topology.config_target(id)? {
+            ConfigTarget::Port(port) => Some(Target::Port(port)),
+            ConfigTarget::Function(function) => {
+                let inner = state.functions.get(&function)?;
+                Some(Target::Function(function, Arc::clone(inner)))
+            }
+            ConfigTarget::VirtualFunction(function, vf) => {
+                let (_, inner) = state.virtual_functions.get(&(function, vf))?;
+                let inner = Arc::clone(inner);
+                prepare(state, &inner);
+                Some(Target::VirtualFunction(inner))
+            }
+        }
+    }
+
+    /// A config read, of a function's 4096 bytes.
+    pub(super) fn config_read(&self, id: RoutingId, offset: u16, data: &mut [u8]) {
+        match self.target(id) {
+            Some(Target::Port(port)) => self.lock().topology.read_port(port, offset, data),
+            Some(Target::Function(function, inner)) => {
+                inner.config_read(offset, data);
+                let header_type = HEADER_TYPE.checked_sub(offset).map(usize::from);
+                if let Some(byte) = header_type.and_then(|at| data.get_mut(at))
+                    && *byte != 0xff
+                    && self.lock().topology.is_multi_function(function)
+                {
+                    *byte |= MULTI_FUNCTION;
+                }
+            }
+            Some(Target::VirtualFunction(inner)) => inner.config_read(offset, data),
+            None => data.fill(0xff),
+        }
+    }
+
+    /// A config write, to a function's 4096 bytes.
+    pub(super) fn config_write(&self, id: RoutingId, offset: u16, data: &[u8]) {
+        match self.target(id) {
+            Some(Target::Port(port)) => {
+                let effects = {
+                    let mut state = self.lock();
+                    let written = state.topology.write_port(port, offset, data);
+                    written.unwrap_or(Effects::empty())
+                };
+                self.act(port, effects);
+            }
+            Some(Target::Function(function, inner)) => {
+                let changed = inner.config_write(offset, data);
+                if changed.intersects(Changed::DECODE | Changed::SRIOV | Changed::RESET) {
+                    self.follow(function, &inner);
+                }
+            }
+            Some(Target::VirtualFunction(inner)) => {
+                let _: Changed = inner.config_write(offset, data);
+            }
+            None => {}
+        }
+    }
+
+    /// A read of the domain's memory, of at most 8 bytes that cross no multiple of 8.
+    pub(super) fn memory_read(&self, address: u64, data: &mut [u8]) {
+        match self.memory_target(address, data.len()) {
+            Some((inner, bar, offset)) => inner.bar_read(bar, offset, data),
+            None => data.fill(0xff),
+        }
+    }
+
+    /// A write to the domain's memory, as [`memory_read`](Self::memory_read).
+    pub(super) fn memory_write(&self, address: u64, data: &[u8]) {
+        if let Some((inner, bar, offset)) = self.memory_target(address, data.len()) {
+            inner.bar_write(bar, offset, data);
+        }
+    }
+
+    fn memory_target(&self, address: u64, length: usize) -> Option<(Arc<Inner>, BarIndex, u64)> {
+        let mut state = self.lock();
+        let target = state.topology.memory_target(address, length as u64)?;
+        let inner = match target.vf {
+            None => Arc::clone(state.functions.get(&target.function)?),
+            Some(vf) => {
+                let key = (target.function, vf);
+                let inner = Arc::clone(&state.virtual_functions.get(&key)?.1);
+                prepare(state, &inner);
+                inner
+            }
+        };
+        Some((inner, target.bar, target.offset))
+    }
+
+    /// Does what a change of a port's registers asks for.
+    pub(super) fn act(&self, port: PortId, effects: Effects) {
+        if effects.contains(Effects::FUNCTION_LEVEL_RESET) {
+            let reset = ConfigSpace::function_level_reset;
+            let _ = self.lock().topology.change_port(port, reset);
+        }
+        if effects.intersects(Effects::SECONDARY_BUS_RESET | Effects::LINK) {
+            self.reset_below(port);
+        }
+        if effects.contains(Effects::PORT_INTERRUPT) {
+            let state = self.lock();
+            if let Some(context) = &state.context
+                && let Some(config) = state.topology.port(port)
+            {
+                interrupt(config, &*context.fold);
+            }
+        }
+    }
+
+    /// Functions below a port are as after a hot reset; the ports there are already.
+    fn reset_below(&self, port: PortId) {
+        let functions: Vec<_> = {
+            let state = self.lock();
+            let ids = state.topology.functions_below(port);
+            ids.into_iter()
+                .filter_map(|id| Some((id, Arc::clone(state.functions.get(&id)?))))
+                .collect()
+        };
+        for (_, inner) in &functions {
+            inner.reset();
+        }
+        for (id, inner) in &functions {
+            self.follow(*id, inner);
+        }
+    }
+
+    /// Puts a function in its place, if the endpoint is not gone.
+    ///
+    /// # Errors
+    /// The place cannot be had.
+    pub(super) fn put(
+        &self,
+        position: Position,
+        inner: &Arc<Inner>,
+    ) -> Result<FunctionId, DomainError> {
+        let Position {
+            parent,
+            device,
+            function,
+        } = position;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(DomainError::Closed);
+        }
+        let id = state
+            .topology
+            .attach(parent, device, function, FunctionDecode::default())?;
+        state.functions.insert(id, Arc::clone(inner));
+        Ok(id)
+    }
+}
+
+impl Hierarchy {
+    /// A function has come to its place: it gets what functions have by now, and the port above finds a device. What goes wrong
+    /// takes it away again.
+    ///
+    /// # Errors
+    /// The function's own.
+    pub(super) fn brought_in(
+        &self,
+        parent: Parent,
+        id: FunctionId,
+        inner: &Inner,
+    ) -> Result<(), HostError> {
+        let (context, started) = {
+            let state = self.lock();
+            (state.context.clone(), state.started)
+        };
+        let connected = match context {
+            Some(context) => inner.connect(&context),
+            None => Ok(()),
+        };
+        let done = connected.and_then(|()| if started { Ok(inner.start()?) } else { Ok(()) });
+        if let Err(error) = done {
+            let mut state = self.lock();
+            state.functions.remove(&id);
+            let _ = state.topology.detach(id);
+            return Err(error);
+        }
+        if started {
+            self.follow(id, inner);
+        }
+        if let Parent::Port(port) = parent {
+            let changed = self
+                .lock()
+                .topology
+                .change_port(port, |config| config.set_presence(true));
+            if let Ok(effects) = changed {
+                self.act(port, effects - Effects::LINK);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn ports(&self) -> Vec<PortId> {
+        let port = |found: Found| match found.member {
+            Member::Port(port) => Some(port),
+            Member::Function(_) => None,
+        };
+        self.topology.walk().filter_map(port).collect()
+    }
+
+    fn reset_port(&mut self, port: PortId) {
+        let _ = self.topology.change_port(port, ConfigSpace::reset);
+    }
+}
+
+/// A VF is powered on when it is first used, and started if processors run. What goes wrong leaves what answers nothing.
+fn prepare(state: MutexGuard<'_, State>, inner: &Inner) {
+    if inner.is_connected() {
+        return;
+    }
+    let (context, started) = (state.context.clone(), state.started);
+    drop(state);
+    let Some(context) = context else { return };
+    let done = inner
+        .slot()
+        .power_on(&[])
+        .map_err(HostError::from)
+        .and_then(|()| inner.connect(&context))
+        .and_then(|()| if started { Ok(inner.start()?) } else { Ok(()) });
+    if let Err(error) = done {
+        tracing::error!(device = inner.slot().name(), "a VF is not there: {error}");
+    }
+}
+
+/// Sends a port's interrupt, if it may send any.
+fn interrupt(config: &ConfigSpace, fold: &Fold) {
+    let message = config
+        .msi()
+        .filter(|msi| msi.mask & 1 == 0)
+        .and_then(|msi| msi.message(0));
+    if let Some((address, data)) = message
+        && let Some((interrupts, vector)) = fold(address, data)
+    {
+        interrupts.signal(vector);
+    }
+}
+
+fn named(inner: &Inner, error: &dyn std::fmt::Display) -> DeviceError {
+    DeviceError::new(format!("{}: {error}", inner.slot().name()))
+}

@@ -1,0 +1,344 @@
+//! A domain on the test bench: enumerated as software does it, its functions used through the endpoint's windows.
+
+mod support;
+
+use std::sync::mpsc;
+
+use hdv::domain::{
+    Domain, DomainEndpoint, DomainError, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE, Position,
+};
+use hdv::pci::RoutingId;
+use hdv::pci::capability::Slot;
+use hdv::pci::enumerate::{ConfigBus, Enumeration, HotPlugReserve, Resources, enumerate};
+use hdv::pci::topology::PortId;
+use hdv::{BarIndex, DeviceState, GuestAddress, TestBench, pci_function};
+use support::{Call, Kind, PATIENCE, Record, Recorder, SIGNAL};
+
+const CONFIG: BarIndex = BarIndex::BAR0;
+const MEMORY: BarIndex = BarIndex::BAR2;
+/// Bytes that the endpoint keeps of its window for prefetchable BARs.
+const TABLES: u64 = 0x2000;
+
+/// The endpoint's window onto config space.
+struct Window<'a>(&'a mut TestBench);
+
+fn offset(id: RoutingId, register: u16) -> u64 {
+    u64::from(id.get()) << 12 | u64::from(register)
+}
+
+impl ConfigBus for Window<'_> {
+    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
+        let at = offset(id, register);
+        match data.len() {
+            1 => data.copy_from_slice(&self.0.read::<u8>(CONFIG, at).to_le_bytes()),
+            2 => data.copy_from_slice(&self.0.read::<u16>(CONFIG, at).to_le_bytes()),
+            _ => data.copy_from_slice(&self.0.read::<u32>(CONFIG, at).to_le_bytes()),
+        }
+    }
+
+    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
+        let at = offset(id, register);
+        match *data {
+            [byte] => self.0.write(CONFIG, at, byte),
+            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
+            _ => {
+                let dword = data.try_into().expect("1, 2 or 4 bytes");
+                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
+            }
+        }
+    }
+}
+
+fn found(bench: &mut TestBench) -> Enumeration {
+    let options = 1 << 30;
+    let resources = Resources {
+        buses: 0..=31,
+        memory: MEMORY_BASE..=MEMORY_BASE + (64 << 20) - 1,
+        prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + options - 1),
+        hot_plug: HotPlugReserve::default(),
+    };
+    enumerate(&mut Window(bench), &resources).expect("it fits")
+}
+
+fn domain() -> (Domain, DomainEndpoint) {
+    Domain::new(DomainOptions::new()).expect("possible sizes")
+}
+
+fn attach(domain: &Domain, port: PortId, function: u8, kind: Kind) -> Record {
+    let device = Recorder::new(kind);
+    let record = device.record.clone();
+    let content = pci_function(Box::new(device)).expect("a function");
+    let name = format!("function {function}");
+    domain
+        .attach(
+            Position::below(port).function(function),
+            &name,
+            content,
+            &[],
+        )
+        .expect("a free place");
+    record
+}
+
+fn id(bus: u8, device: u8, function: u8) -> RoutingId {
+    RoutingId::new(bus, device, function).expect("there is such a function")
+}
+
+/// Where in the endpoint's window BAR 0 of a function is.
+fn bar0(enumeration: &Enumeration, id: RoutingId) -> u64 {
+    let function = enumeration.function(id).expect("found");
+    function.bars[0].address - MEMORY_BASE
+}
+
+#[test]
+fn software_finds_everything_and_reaches_each_function_by_its_address() {
+    let (domain, endpoint) = domain();
+    let first = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
+    let second = domain.add_root_port(2, 0, None).unwrap();
+    let below = domain
+        .add_switch(second, &[None, Some(Slot::hot_plug(2))])
+        .unwrap();
+    attach(&domain, first, 0, Kind::MsiX);
+    attach(&domain, first, 1, Kind::MsiX);
+    attach(&domain, below[0], 0, Kind::Msi);
+    attach(&domain, below[1], 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    let enumeration = found(&mut bench);
+    let ids: Vec<_> = enumeration.functions.iter().map(|found| found.id).collect();
+    // What is behind the hot-plug slots has spare buses.
+    let behind = ids.last().copied().unwrap();
+    assert_eq!(enumeration.functions.len(), 9, "{ids:?}");
+    let functions: Vec<_> = enumeration
+        .functions
+        .iter()
+        .filter(|found| found.device_id == 0x7ffe)
+        .map(|found| found.id)
+        .collect();
+    assert_eq!(functions.len(), 4);
+    assert_eq!(functions[3], behind);
+    for (number, id) in (1_u32..).zip(&functions) {
+        bench.write(MEMORY, bar0(&enumeration, *id) + 0x10, number);
+    }
+    for (number, id) in (1_u32..).zip(&functions) {
+        assert_eq!(
+            bench.read::<u32>(MEMORY, bar0(&enumeration, *id) + 0x10),
+            number
+        );
+    }
+    let last = functions
+        .iter()
+        .map(|id| bar0(&enumeration, *id))
+        .max()
+        .unwrap();
+    assert_eq!(
+        bench.read::<u32>(MEMORY, last + 0x1000),
+        u32::MAX,
+        "nobody's"
+    );
+    assert_eq!(domain.walk().len(), 9);
+}
+
+#[test]
+fn a_device_does_not_know_that_it_has_further_functions() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    attach(&domain, port, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    found(&mut bench);
+    let header_type = |bench: &TestBench| bench.read::<u8>(CONFIG, offset(id(1, 0, 0), 0x0e));
+    assert_eq!(header_type(&bench), 0);
+    attach(&domain, port, 3, Kind::MsiX);
+    assert_eq!(header_type(&bench), 0x80);
+    let dword: u32 = bench.read(CONFIG, offset(id(1, 0, 0), 0x0c));
+    assert_eq!(dword >> 16, 0x80);
+}
+
+#[test]
+fn messages_of_functions_are_vectors_of_the_endpoint() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    attach(&domain, port, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.enable_interrupts().unwrap();
+    let enumeration = found(&mut bench);
+    let base = bar0(&enumeration, id(1, 0, 0));
+    let entry = base + support::MSIX_TABLE + 16;
+    bench.write(MEMORY, entry, 0xfee0_5000_u32);
+    bench.write(MEMORY, entry + 12, 0_u32);
+    // Not enabled yet.
+    bench.write(MEMORY, base + SIGNAL, 1_u64);
+    assert_eq!(bench.take_interrupts(5), 0);
+    let capability = bench.read::<u8>(CONFIG, offset(id(1, 0, 0), 0x34));
+    let mut at = u16::from(capability);
+    while bench.read::<u8>(CONFIG, offset(id(1, 0, 0), at)) != 0x11 {
+        at = bench.read::<u8>(CONFIG, offset(id(1, 0, 0), at + 1)).into();
+        assert_ne!(at, 0);
+    }
+    bench.write(CONFIG, offset(id(1, 0, 0), at + 2), 0x8000_u16);
+    bench.write(MEMORY, base + SIGNAL, 1_u64);
+    assert_eq!(bench.wait_interrupt(5, PATIENCE), 1);
+    // Vector 0's entry is masked.
+    bench.write(MEMORY, base + SIGNAL, 0_u64);
+    assert_eq!(bench.read::<u8>(MEMORY, base + support::MSIX_PENDING), 1);
+}
+
+#[test]
+fn guest_memory_is_the_endpoints() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let early = attach(&domain, port, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.add_memory(GuestAddress(0x10_0000), 0x1000).unwrap();
+    let late = attach(&domain, port, 1, Kind::MsiX);
+    for (number, record) in [(1_u64, early), (2, late)] {
+        let at = GuestAddress(0x10_0000 + 8 * number);
+        record.context().memory.write_obj(at, number).unwrap();
+        assert_eq!(bench.memory().read_obj::<u64>(at).unwrap(), number);
+    }
+}
+
+#[test]
+fn a_secondary_bus_reset_resets_what_is_below() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let beside = domain.add_root_port(2, 0, None).unwrap();
+    let record = attach(&domain, port, 0, Kind::MsiX);
+    let other = attach(&domain, beside, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    let enumeration = found(&mut bench);
+    let base = bar0(&enumeration, id(1, 0, 0));
+    bench.write(MEMORY, base, 7_u32);
+    let control = offset(id(0, 1, 0), 0x3e);
+    bench.write(CONFIG, control, 1_u16 << 6);
+    assert_eq!(
+        (record.count(Call::Reset), other.count(Call::Reset)),
+        (1, 0)
+    );
+    assert_eq!(
+        bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0)),
+        u32::MAX,
+        "in reset"
+    );
+    bench.write(CONFIG, control, 0_u16);
+    assert_ne!(bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0)), u32::MAX);
+    assert_eq!(bench.read::<u32>(MEMORY, base), u32::MAX, "memory is off");
+    assert_eq!(
+        bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0x10)) & !0xf,
+        0
+    );
+}
+
+#[test]
+fn functions_live_as_on_a_socket() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let record = attach(&domain, port, 0, Kind::MsiX);
+    assert_eq!(record.life(), [Call::ConfigSpace, Call::Initialize]);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    assert_eq!(record.count(Call::Start), 1);
+    record.forget();
+    bench.stop_and_start().unwrap();
+    bench.reset();
+    assert_eq!(record.life(), [Call::Stop, Call::Start, Call::Reset]);
+    record.forget();
+    drop(bench);
+    let life = record.life();
+    assert_eq!(life.first(), Some(&Call::Stop));
+    assert_eq!(life[life.len() - 2..], [Call::Teardown, Call::Drop]);
+    let error = domain.add_and_fail(port);
+    assert!(matches!(error, DomainError::Closed), "{error}");
+}
+
+trait Refused {
+    fn add_and_fail(&self, port: PortId) -> DomainError;
+}
+
+impl Refused for Domain {
+    fn add_and_fail(&self, port: PortId) -> DomainError {
+        let device = Recorder::default();
+        let record = device.record.clone();
+        let content = pci_function(Box::new(device)).unwrap();
+        let refused = self.attach(Position::below(port).function(1), "late", content, &[]);
+        assert_eq!(record.count(Call::Teardown), 1);
+        refused.unwrap_err()
+    }
+}
+
+#[test]
+fn a_function_that_is_refused_is_torn_down_and_its_place_stays_free() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let content = |device| pci_function(Box::new(device)).unwrap();
+    let refusing = Recorder::with(|device| device.refuse_initialize = true);
+    let error = domain
+        .attach(Position::below(port), "refusing", content(refusing), &[])
+        .unwrap_err();
+    assert!(error.to_string().contains("as the test wants"), "{error}");
+    let bench = TestBench::new(endpoint).unwrap();
+    let late = Recorder::default();
+    let record = late.record.clone();
+    record
+        .refuse_start
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    domain
+        .attach(Position::below(port), "late", content(late), &[])
+        .unwrap_err();
+    assert_eq!(record.count(Call::Teardown), 1);
+    let attached = domain
+        .attach(
+            Position::below(port),
+            "right",
+            content(Recorder::default()),
+            &[],
+        )
+        .unwrap();
+    assert_eq!(attached.instance().state(), DeviceState::Started);
+    drop(bench);
+    assert_eq!(attached.instance().state(), DeviceState::Gone);
+}
+
+#[test]
+fn what_is_put_in_while_software_runs_is_told_by_the_port() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.enable_interrupts().unwrap();
+    found(&mut bench);
+    let at_port = |register| offset(id(0, 1, 0), register);
+    let find = |bench: &TestBench, wanted: u8| {
+        let mut at = u16::from(bench.read::<u8>(CONFIG, at_port(0x34)));
+        while bench.read::<u8>(CONFIG, at_port(at)) != wanted {
+            at = bench.read::<u8>(CONFIG, at_port(at + 1)).into();
+            assert_ne!(at, 0);
+        }
+        at
+    };
+    let (msi, express) = (find(&bench, 0x05), find(&bench, 0x10));
+    bench.write(CONFIG, at_port(msi + 4), 0xfee0_3000_u32);
+    bench.write(CONFIG, at_port(msi + 2), 1_u16);
+    // Presence Detect Changed Enable, Hot-Plug Interrupt Enable, Data Link Layer State Changed Enable; power on.
+    bench.write(CONFIG, at_port(express + 0x18), 0x1028_u16);
+    assert_eq!(bench.take_interrupts(3), 0);
+    attach(&domain, port, 0, Kind::MsiX);
+    assert!(bench.wait_interrupt(3, PATIENCE) >= 1);
+    let status: u16 = bench.read(CONFIG, at_port(express + 0x1a));
+    assert_eq!(status & 0x48, 0x48, "a device is there, which is new");
+}
+
+#[test]
+fn devices_may_ask_their_domain_from_threads_of_their_own() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let bench = TestBench::new(endpoint).unwrap();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            attach(&domain, port, 0, Kind::MsiX);
+            sender.send(domain.walk().len()).unwrap();
+        });
+        for _ in 0..1000 {
+            let _: u32 = bench.read(CONFIG, offset(id(0, 1, 0), 0));
+        }
+    });
+    assert_eq!(receiver.recv().unwrap(), 2);
+}
