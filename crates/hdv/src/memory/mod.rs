@@ -414,13 +414,13 @@ impl GuestMemory {
         self.shared.loss.is_lost() || self.shared.leader.get().is_some_and(Self::is_lost)
     }
 
-    /// To be asked after every access to mapped memory, before its guard of the map goes: lost memory
-    /// reads as zeros.
+    /// To be asked after every access to what this memory itself has mapped, before its guard of the map goes:
+    /// lost memory reads as zeros.
     fn not_lost(&self, address: GuestAddress) -> Result<(), MemoryError> {
         // The fault's handler ran on this thread, unseen by the compiler, or on another.
         compiler_fence(Ordering::SeqCst);
         fence(Ordering::Acquire);
-        if self.is_lost() {
+        if self.shared.loss.is_lost() {
             return Err(MemoryError::Lost(address));
         }
         Ok(())
