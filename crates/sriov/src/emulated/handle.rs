@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hdv::domain::{Domain, Position};
 use hdv::pci::SriovView;
 use hdv::pci::spec::CONFIG_SPACE_SIZE;
+use hdv::pci::topology::FunctionId;
 use hdv::{
     DeviceError, DeviceHost, DeviceIds, DeviceInstance, DeviceState, Function, HostError, TestBench,
 };
@@ -74,6 +76,26 @@ impl EmulatedPf {
         let function = PfFunction::new(function, source, layout, overlay, Arc::clone(&shared));
         let instance = host.create_device(ids, Box::new(function))?;
         Ok(Self::known_to(host, instance, shared))
+    }
+
+    /// Puts a PF into a domain, as [`Domain::attach`] does; its VFs are functions of the domain too, by their routing ids. The
+    /// guest numbers the buses there: of the options' placement what counts is whether the port forwards ARI, and room
+    /// for the VFs. To have the guest control them, say so
+    /// ([`guest_controls_sriov`](PfOptions::guest_controls_sriov)).
+    ///
+    /// # Errors
+    /// As there; VFs that its place has no room for. The PF is torn down then.
+    pub fn inside(
+        domain: &Domain,
+        position: Position,
+        name: &str,
+        pf: Box<dyn PhysicalFunction>,
+        options: PfOptions,
+    ) -> Result<(FunctionId, Self), PfError> {
+        let (function, shared) = authored(pf, options)?;
+        let placed = domain.attach(position, name, Box::new(function), &[])?;
+        let instance = placed.instance().clone();
+        Ok((placed.id(), Self { instance, shared }))
     }
 
     /// Puts a PF on a test bench, where its VFs are beside it ([`TestBench::brought`]).

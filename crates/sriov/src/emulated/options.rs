@@ -1,6 +1,7 @@
 //! How a PF is created, and why it could not be.
 
 use hdv::HostError;
+use hdv::domain::DomainError;
 use hdv::pci::VfRouting;
 
 use super::{Placement, PlacementError};
@@ -44,4 +45,7 @@ pub enum PfError {
     /// The host cannot have it, or what its VFs look like is wrong.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The domain cannot have it.
+    #[error(transparent)]
+    Domain(#[from] DomainError),
 }

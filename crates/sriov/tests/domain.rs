@@ -1,0 +1,224 @@
+//! A PF inside a domain, controlled by its guest: VFs come and go on the bus, and are reached by their routing ids and
+//! addresses.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use hdv::domain::{Domain, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE, Position};
+use hdv::pci::enumerate::{
+    ConfigBus, Enumeration, FoundFunction, HotPlugReserve, Resources, disable_vfs, enable_vfs,
+    enumerate,
+};
+use hdv::pci::{Port, RoutingId};
+use hdv::{BarIndex, GuestAddress, TestBench};
+use hdv_sriov::{EmulatedPf, PciVirtualization, PfOptions, Placement};
+use support::{
+    Author, FETCH, Lab, PF_DEVICE, PLAIN, Pf, Reset, SIGNAL, TOTAL, Teardown, VF_BAR, Vf,
+};
+
+const CONFIG: BarIndex = BarIndex::BAR0;
+const PREFETCHABLE: BarIndex = BarIndex::BAR4;
+
+fn offset(id: RoutingId, register: u16) -> u64 {
+    u64::from(id.get()) << 12 | u64::from(register)
+}
+
+/// The endpoint's window onto config space.
+struct Window<'a>(&'a mut TestBench);
+
+impl ConfigBus for Window<'_> {
+    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
+        for (at, byte) in (offset(id, register)..).zip(data) {
+            *byte = self.0.read(CONFIG, at);
+        }
+    }
+
+    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
+        let at = offset(id, register);
+        match *data {
+            [byte] => self.0.write(CONFIG, at, byte),
+            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
+            _ => {
+                let dword = data.try_into().expect("1, 2 or 4 bytes");
+                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
+            }
+        }
+    }
+}
+
+struct Guest {
+    bench: TestBench,
+    pf: EmulatedPf,
+    lab: Lab,
+    found: Enumeration,
+}
+
+impl Guest {
+    fn new() -> Self {
+        let (domain, endpoint) = Domain::new(DomainOptions::new()).unwrap();
+        let port = domain.add_root_port(1, 0, None).unwrap();
+        let lab = Lab::default();
+        let above = Port::new(1, 1).unwrap().ari_forwarding(true);
+        let options = PfOptions {
+            guest_controls_sriov: true,
+            ..PfOptions::new(Placement::new(0, above, 0, 0).unwrap())
+        };
+        let author = Box::new(Author::new(&lab));
+        let (_, pf) =
+            EmulatedPf::inside(&domain, Position::below(port), "pf", author, options).unwrap();
+        let mut bench = TestBench::new(endpoint).unwrap();
+        let resources = Resources {
+            buses: 0..=31,
+            memory: MEMORY_BASE..=MEMORY_BASE + (64 << 20) - 1,
+            prefetchable: Some(PREFETCHABLE_BASE + 0x2000..=PREFETCHABLE_BASE + (1 << 30) - 1),
+            hot_plug: HotPlugReserve::NONE,
+        };
+        let found = enumerate(&mut Window(&mut bench), &resources).unwrap();
+        Self {
+            bench,
+            pf,
+            lab,
+            found,
+        }
+    }
+
+    fn pf(&self) -> &FoundFunction {
+        let is_pf = |found: &&FoundFunction| found.device_id == PF_DEVICE;
+        self.found.functions.iter().find(is_pf).expect("found")
+    }
+
+    fn enable(&mut self, count: u16) -> Vec<RoutingId> {
+        let pf = self.pf().clone();
+        enable_vfs(&mut Window(&mut self.bench), &pf, count)
+    }
+
+    fn disable(&mut self) {
+        let pf = self.pf().clone();
+        disable_vfs(&mut Window(&mut self.bench), &pf);
+    }
+
+    /// Where in the endpoint's window BAR 0 of a VF is.
+    fn vf_bar(&self, vf: u16) -> u64 {
+        let sriov = self.pf().sriov.as_ref().expect("a PF");
+        sriov.bars[0].address + u64::from(vf) * VF_BAR.size - PREFETCHABLE_BASE
+    }
+}
+
+#[test]
+fn vfs_come_and_go_as_the_guest_writes() {
+    let mut guest = Guest::new();
+    for count in [1, TOTAL, 3] {
+        let ids = guest.enable(count);
+        assert_eq!(ids.len(), usize::from(count));
+        assert_eq!(guest.pf.registers().num_vfs, count);
+        for (vf, id) in (0..).zip(&ids) {
+            let ids: u32 = guest.bench.read(CONFIG, offset(*id, 0));
+            assert_eq!(ids, u32::MAX, "VF {vf}");
+            let class: u32 = guest.bench.read(CONFIG, offset(*id, 8));
+            assert_eq!(class >> 8, 0x11_8000, "VF {vf} is there");
+            let bar = guest.vf_bar(vf);
+            guest
+                .bench
+                .write(PREFETCHABLE, bar + PLAIN, u64::from(vf) + 1);
+        }
+        for vf in 0..count {
+            let bar = guest.vf_bar(vf);
+            assert_eq!(
+                guest.bench.read::<u64>(PREFETCHABLE, bar + PLAIN),
+                u64::from(vf) + 1
+            );
+        }
+        let behind = guest.vf_bar(count);
+        assert_eq!(guest.bench.read::<u64>(PREFETCHABLE, behind), u64::MAX);
+        guest.lab.take();
+        guest.disable();
+        for vf in 0..count {
+            assert_eq!(guest.lab.count((Vf(vf), Teardown)), 1);
+        }
+        let class: u32 = guest.bench.read(CONFIG, offset(ids[0], 8));
+        assert_eq!(class, u32::MAX, "gone");
+        assert_eq!(
+            guest.bench.read::<u64>(PREFETCHABLE, guest.vf_bar(0)),
+            u64::MAX
+        );
+    }
+}
+
+#[test]
+fn vfs_have_the_endpoints_memory_and_vectors() {
+    let mut guest = Guest::new();
+    guest.bench.enable_interrupts().unwrap();
+    let ids = guest.enable(2);
+    guest
+        .bench
+        .add_memory(GuestAddress(0x10_0000), 0x1000)
+        .unwrap();
+    guest
+        .bench
+        .memory()
+        .write_obj(GuestAddress(0x10_0010), 77_u64)
+        .unwrap();
+    let bar = guest.vf_bar(1);
+    guest.bench.write(PREFETCHABLE, bar + FETCH, 0x10_0010_u64);
+    assert_eq!(guest.bench.read::<u64>(PREFETCHABLE, bar + PLAIN), 77);
+    let entry = bar + 0x800;
+    guest.bench.write(PREFETCHABLE, entry, 0xfee0_2000_u32);
+    guest.bench.write(PREFETCHABLE, entry + 12, 0_u32);
+    let mut at = u16::from(guest.bench.read::<u8>(CONFIG, offset(ids[1], 0x34)));
+    while guest.bench.read::<u8>(CONFIG, offset(ids[1], at)) != 0x11 {
+        at = guest
+            .bench
+            .read::<u8>(CONFIG, offset(ids[1], at + 1))
+            .into();
+        assert_ne!(at, 0);
+    }
+    guest
+        .bench
+        .write(CONFIG, offset(ids[1], at + 2), 0x8000_u16);
+    guest.bench.write(PREFETCHABLE, bar + SIGNAL, 0_u64);
+    assert_eq!(guest.bench.wait_interrupt(2, support::PATIENCE), 1);
+}
+
+#[test]
+fn a_bus_reset_takes_vfs_away() {
+    let mut guest = Guest::new();
+    guest.enable(2);
+    guest.lab.take();
+    guest.bench.write(
+        CONFIG,
+        offset(RoutingId::new(0, 1, 0).unwrap(), 0x3e),
+        0x40_u16,
+    );
+    assert_eq!(guest.lab.count((Pf, Reset)), 1);
+    assert_eq!(guest.lab.count((Vf(0), Teardown)), 1);
+    assert!(!guest.pf.registers().vf_enable);
+}
+
+#[test]
+fn the_interface_shows_what_the_guest_did() {
+    let mut guest = Guest::new();
+    let ids = guest.enable(3);
+    assert_eq!(guest.pf.virtual_functions().count(), 3);
+    for (vf, id) in (0..).zip(ids) {
+        let location = guest.pf.location(vf).unwrap();
+        assert_eq!(location.routing_id, id);
+    }
+    let failures = Arc::new(Mutex::new(0));
+    guest.lab.hook({
+        let failures = Arc::clone(&failures);
+        move |who, event| {
+            if (who, event) == (Vf(0), support::Initialize) {
+                *failures.lock().unwrap() += 1;
+                return Err(hdv::DeviceError::new("as the test wants"));
+            }
+            Ok(())
+        }
+    });
+    guest.disable();
+    let ids = guest.enable(1);
+    // It is powered on when it is used, and then answers nothing.
+    let class: u32 = guest.bench.read(CONFIG, offset(ids[0], 8));
+    assert_eq!(class, u32::MAX);
+    assert!(*failures.lock().unwrap() >= 1);
+}
