@@ -1,8 +1,6 @@
 /*
  * Makes a virtual machine with a device of this program, looks at it through the guest's console, plugs a second device in while it
- * runs, takes the first one out, pauses, resumes and ends it.
- *
- *     vm [LAB]      LAB is the guest lab's folder: $OPENHDV_LAB, or ~/.cache/openhdv/lab (cargo xtask lab makes it)
+ * runs, takes the first one out, pauses, resumes and ends it. It boots the guest lab, which `cargo xtask lab` makes.
  */
 #include <openhdv.h>
 #include <stdio.h>
@@ -107,45 +105,23 @@ static void console_says(int console, const char* command, const char* expected)
 #define COUNT(number) /* of our devices, until it is that */ \
     "until [ $(cat /sys/bus/pci/devices/*/device | grep -c 0x7f02) = " #number " ]; do sleep 0.1; done; echo I see $((" #number "))\n"
 
-/* The guest lab's folder: the one that is named, or the one in the user's cache. */
-static void find_lab(const char* named, char* lab, size_t size)
+int main(void)
 {
-    const char* cache = getenv("XDG_CACHE_HOME");
-    const char* home = getenv("HOME");
-    char kernel[1100];
-    if (named != NULL) {
-        snprintf(lab, size, "%s", named);
-    } else if (cache != NULL && cache[0] == '/') {
-        snprintf(lab, size, "%s/openhdv/lab", cache);
-    } else {
-        snprintf(lab, size, "%s/.cache/openhdv/lab", home != NULL ? home : "");
-    }
-    snprintf(kernel, sizeof kernel, "%s/vmlinuz", lab);
-    if (access(kernel, R_OK) != 0) {
-        printf("there is no guest lab in %s: `cargo xtask lab` makes it\n", lab);
-        exit(1);
-    }
-}
-
-int main(int argc, char** argv)
-{
-    char lab[1024];
     struct sockaddr_un address;
     char id[32], document[4096];
     HCS_SYSTEM vm = NULL;
     HDV_HOST host = NULL;
     setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
-    find_lab(argc > 1 ? argv[1] : getenv("OPENHDV_LAB"), lab, sizeof lab);
     address.sun_family = AF_UNIX;
     snprintf(address.sun_path, sizeof address.sun_path, "/tmp/vm-example-%d.console", (int)getpid());
     snprintf(id, sizeof id, "vm-example-%d", (int)getpid());
     snprintf(document, sizeof document,
              "{\"Owner\": \"vm.c\", \"SchemaVersion\": {\"Major\": 2, \"Minor\": 7}, \"ShouldTerminateOnLastHandleClosed\": true,"
-             " \"VirtualMachine\": {\"Chipset\": {\"LinuxKernelDirect\": {\"KernelFilePath\": \"%s/vmlinuz\","
-             " \"InitRdPath\": \"%s/initrd\", \"KernelCmdLine\": \"console=ttyS0 quiet\"}},"
+             " \"VirtualMachine\": {\"Chipset\": {\"LinuxKernelDirect\": {\"KernelFilePath\": \"${OPENHDV_LAB}/vmlinuz\","
+             " \"InitRdPath\": \"${OPENHDV_LAB}/initrd\", \"KernelCmdLine\": \"console=ttyS0 quiet\"}},"
              " \"ComputeTopology\": {\"Memory\": {\"SizeInMB\": 512}, \"Processor\": {\"Count\": 1}},"
              " \"Devices\": {\"ComPorts\": {\"0\": {\"NamedPipe\": \"%s\"}}, \"FlexibleIov\": {\"" FIRST "\": " SETTINGS "}}}}",
-             lab, lab, address.sun_path);
+             address.sun_path);
 
     operation = HcsCreateOperation(NULL, NULL);
     finish("create", HcsCreateComputeSystem(wide(id), wide(document), operation, NULL, &vm));

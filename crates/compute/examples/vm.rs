@@ -1,12 +1,8 @@
 //! Makes a virtual machine with a device of this program, looks at it through the guest's console, plugs a second device in
-//! while it runs, takes the first one out, pauses, resumes and ends it.
-//!
-//! `vm [LAB]`: LAB is the guest lab's folder, `$OPENHDV_LAB`, or the one in the user's cache (`cargo xtask lab` makes it).
+//! while it runs, takes the first one out, pauses, resumes and ends it. It boots the guest lab, which `cargo xtask lab` makes.
 
 use std::error::Error;
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use hdv::{
@@ -66,37 +62,7 @@ impl PciDevice for Told {
     }
 }
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// The guest lab's folder.
-fn lab() -> Result<PathBuf, Box<dyn Error>> {
-    let variable = |name| std::env::var_os(name).map(PathBuf::from);
-    let named = std::env::args_os().nth(1).map(PathBuf::from);
-    let lab = named
-        .or_else(|| variable("OPENHDV_LAB"))
-        .unwrap_or_else(|| {
-            let cache = variable("XDG_CACHE_HOME").filter(|cache| cache.is_absolute());
-            let cache =
-                cache.unwrap_or_else(|| variable("HOME").unwrap_or_default().join(".cache"));
-            cache.join("openhdv/lab")
-        });
-    if lab.join("vmlinuz").is_file() {
-        return Ok(lab);
-    }
-    let lab = lab.display();
-    Err(format!("there is no guest lab in {lab}: `cargo xtask lab` makes it").into())
-}
-
-fn run() -> Result<(), Box<dyn Error>> {
-    let lab = lab()?;
+fn main() -> Result<(), Box<dyn Error>> {
     let id = format!("vm-example-{}", std::process::id());
     let settings = json!({ "EmulatorId": CLASS, "HostingModel": "External" });
     let document = json!({
@@ -105,8 +71,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         "ShouldTerminateOnLastHandleClosed": true,
         "VirtualMachine": {
             "Chipset": { "LinuxKernelDirect": {
-                "KernelFilePath": lab.join("vmlinuz"),
-                "InitRdPath": lab.join("initrd"),
+                "KernelFilePath": "${OPENHDV_LAB}/vmlinuz",
+                "InitRdPath": "${OPENHDV_LAB}/initrd",
                 "KernelCmdLine": "console=ttyS0 quiet",
             } },
             "ComputeTopology": { "Memory": { "SizeInMB": 512 }, "Processor": { "Count": 1 } },

@@ -12,14 +12,18 @@ mod launch;
 mod list;
 mod program;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hdv_control::{ConnectError, Link, RuntimeDirectory};
+use hdv_qemu::cache::Cache;
+use hdv_qemu::lab::Lab;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,8 +31,8 @@ use uuid::Uuid;
 
 use crate::attach::{self, WorkerSystem};
 use crate::document::{
-    ComputeSystemDocument, DeviceProperties, HostingModel, ModifyRequest, Properties, RequestType,
-    State,
+    ComputeSystemDocument, DeviceProperties, HostingModel, LAB_VARIABLE, ModifyRequest, Properties,
+    RequestType, State, expand,
 };
 use crate::error::codes;
 use crate::handover::Order;
@@ -137,6 +141,18 @@ fn to_value(message: &impl Serialize) -> Result<Value> {
     })
 }
 
+/// A document's text with the guest lab's folder in it, if it names that.
+fn with_lab(document: &str) -> Result<Cow<'_, str>> {
+    if !document.contains(LAB_VARIABLE) {
+        return Ok(document.into());
+    }
+    let cache = Cache::user().map_err(|error| Error::Io {
+        doing: format!("finding the folder that {LAB_VARIABLE} stands for"),
+        source: io::Error::other(error),
+    })?;
+    Ok(expand(document, Lab::of(&cache).directory()).into())
+}
+
 /// A worker's answer.
 fn understood<T: DeserializeOwned>(id: &str, answer: Value) -> Result<T> {
     serde_json::from_value(answer).map_err(|error| Error::Gone {
@@ -146,19 +162,21 @@ fn understood<T: DeserializeOwned>(id: &str, answer: Value) -> Result<T> {
 }
 
 impl ComputeSystem {
-    /// Creates a compute system: checks the document and starts its worker.
+    /// Creates a compute system: checks the document and starts its worker. `${OPENHDV_LAB}` in the document stands for the guest
+    /// lab's folder ([`LAB_VARIABLE`]).
     ///
     /// # Errors
     /// The document is wrong, the id is taken, or the worker cannot be started.
     pub fn create(id: &str, document: &str) -> Result<Self> {
         let runtime = RuntimeDirectory::locate()?;
         let place = places::place(&runtime, id)?;
-        ComputeSystemDocument::parse(document)?;
+        let document = with_lab(document)?;
+        ComputeSystemDocument::parse(&document)?;
         // What dead workers left goes now, whatever becomes of this one.
         places::living(&runtime)?;
         let order = Order {
             id: id.to_owned(),
-            document: document.to_owned(),
+            document: document.into_owned(),
         };
         let socket = launch::launch(&order)?;
         let events = Arc::new(Events::default());
