@@ -324,15 +324,22 @@ fn each_kind_of_message_has_an_enable() {
         assert_ne!(read_u32(&config, AER + 0x30), 0, "the status is");
         assert_eq!(read_u32(&config, AER + 0x34).count_ones(), 1);
     }
-    let mut switch = ConfigSpace::bridge_builder(IDENTITY)
-        .capability(PciExpress::downstream_port(0))
-        .extended_capability(Aer::new())
-        .build()
-        .unwrap();
-    let source = RoutingId::from(0x100);
-    assert_eq!(
-        switch.receive_error(ErrorMessage::Fatal, source),
-        Effects::empty()
-    );
-    assert_eq!(switch.aer().unwrap().root, None);
+}
+
+#[test]
+fn only_root_ports_receive_messages() {
+    let downstream =
+        || ConfigSpace::bridge_builder(IDENTITY).capability(PciExpress::downstream_port(0));
+    // Root registers are of no use there.
+    for aer in [Aer::new(), Aer::root_port()] {
+        let mut switch = downstream().extended_capability(aer).build().unwrap();
+        let _ = write(&mut switch, AER + 0x2c, 7);
+        let source = RoutingId::from(0x100);
+        assert_eq!(
+            switch.receive_error(ErrorMessage::Fatal, source),
+            Effects::empty()
+        );
+        assert_eq!(read_u32(&switch, AER + 0x30), 0);
+        assert_eq!(switch.aer().unwrap().root, None);
+    }
 }
