@@ -105,16 +105,13 @@ fn a_killed_device_host_costs_its_devices_only() {
         let mut other = host_process(2);
         system.start().unwrap();
         assert_eq!(device(&system, 2).unwrap().process_id, Some(other.id()));
-        // QEMU aborts if the firmware changes the memory map before it has let go of a device without a host.
-        system.pause().unwrap();
         other.kill().unwrap();
         other.wait().unwrap();
         wait_for("the loss", || {
             status(&system, 2) == Some(DeviceStatus::Lost)
         });
-        assert_eq!(state(&system), State::Paused);
         assert_eq!(status(&system, 1), Some(DeviceStatus::Attached));
-        assert_eq!(record.life().len(), 4);
+        assert_eq!(record.life().len(), 3);
 
         // Another host brings the device again, behind another port.
         let port = device(&system, 2).unwrap().port;
@@ -127,6 +124,7 @@ fn a_killed_device_host_costs_its_devices_only() {
         wait_for("the loss", || {
             status(&system, 2) == Some(DeviceStatus::Lost)
         });
+        assert_eq!(state(&system), State::Running);
         system.terminate().unwrap();
     });
 }
