@@ -69,6 +69,13 @@ impl Reference {
         self.0.as_ptr()
     }
 
+    /// Gives the reference away: whoever gets the pointer releases it.
+    pub(crate) fn into_raw(self) -> *mut c_void {
+        let object = self.as_ptr();
+        std::mem::forget(self);
+        object
+    }
+
     /// The table of functions.
     ///
     /// # Safety

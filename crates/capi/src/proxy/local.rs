@@ -96,9 +96,7 @@ unsafe extern "C-unwind" fn get_device_instance(
             ));
         }
         let device = Object::create(DeviceObject);
-        place.set(device.as_ptr());
-        // The reference is the caller's now.
-        std::mem::forget(device);
+        place.set(device.into_raw());
         Ok(())
     })
 }

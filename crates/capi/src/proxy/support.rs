@@ -126,9 +126,7 @@ pub unsafe extern "C" fn OpenHdvCreateProxySupport(
         let object = Object::create(BrokerSupport {
             socket: Mutex::new(Some(socket)),
         });
-        place.set(object.as_ptr());
-        // The reference is the caller's now.
-        std::mem::forget(object);
+        place.set(object.into_raw());
         Ok(())
     })
 }
@@ -147,9 +145,7 @@ pub unsafe extern "C" fn OpenHdvCreateSystemSupport(
         let place = unsafe { out(support, "Support", std::ptr::null_mut()) }?;
         system::check(system)?;
         let object = Object::create(SystemSupport(system));
-        place.set(object.as_ptr());
-        // The reference is the caller's now.
-        std::mem::forget(object);
+        place.set(object.into_raw());
         Ok(())
     })
 }
