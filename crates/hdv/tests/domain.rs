@@ -342,3 +342,13 @@ fn devices_may_ask_their_domain_from_threads_of_their_own() {
     });
     assert_eq!(receiver.recv().unwrap(), 2);
 }
+
+#[test]
+fn a_switch_is_there_as_a_whole_or_not_at_all() {
+    let (domain, _endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let error = domain.add_switch(port, &[None; 33]).unwrap_err();
+    assert!(matches!(error, DomainError::Topology(_)), "{error}");
+    assert_eq!(domain.walk().len(), 1);
+    assert_eq!(domain.add_switch(port, &[None; 32]).unwrap().len(), 32);
+}

@@ -92,21 +92,25 @@ impl Domain {
         below: PortId,
         slots: &[Option<PhysicalSlot>],
     ) -> Result<Vec<PortId>, DomainError> {
-        let mut state = self.hierarchy.lock();
-        let config = ports::upstream_port()?;
-        let upstream = state.topology.add_port(Parent::Port(below), 0, 0, config)?;
-        state.topology.change_port(below, |port| {
-            let _ = port.set_presence(true);
-        })?;
-        (0..)
-            .zip(slots)
-            .map(|(device, slot)| {
+        let (started, downstream) = {
+            let mut state = self.hierarchy.lock();
+            let config = ports::upstream_port()?;
+            let topology = &mut state.topology;
+            let upstream = topology.add_port(Parent::Port(below), 0, 0, config)?;
+            let add = |(device, slot): (u8, &Option<PhysicalSlot>)| {
                 let config = ports::downstream_port(device, *slot)?;
-                Ok(state
-                    .topology
-                    .add_port(Parent::Port(upstream), device, 0, config)?)
-            })
-            .collect()
+                Ok(topology.add_port(Parent::Port(upstream), device, 0, config)?)
+            };
+            let ports = (0..).zip(slots).map(add);
+            let ports = ports.collect::<Result<Vec<_>, DomainError>>();
+            if ports.is_err() {
+                // All of it or nothing.
+                let _ = topology.remove_port(upstream);
+            }
+            (state.started, ports?)
+        };
+        self.hierarchy.occupy(below, started);
+        Ok(downstream)
     }
 
     /// Puts a function in its place and powers it on, with these strings of its configuration; if processors run it is started,

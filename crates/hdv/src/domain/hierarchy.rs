@@ -355,15 +355,27 @@ impl Hierarchy {
             self.follow(id, inner);
         }
         if let Parent::Port(port) = parent {
-            let changed = self
-                .lock()
-                .topology
-                .change_port(port, |config| config.set_presence(true));
-            if let Ok(effects) = changed {
-                self.act(port, effects - Effects::LINK);
-            }
+            self.occupy(port, started);
         }
         Ok(())
+    }
+}
+
+impl Hierarchy {
+    /// A device has come below a port: an event if processors run, else it was there when power came.
+    pub(super) fn occupy(&self, port: PortId, started: bool) {
+        let changed = self.lock().topology.change_port(port, |config| {
+            let effects = config.set_presence(true);
+            if started {
+                return effects;
+            }
+            config.reset();
+            Effects::empty()
+        });
+        if let Ok(effects) = changed {
+            // What is there is as after a reset already.
+            self.act(port, effects - Effects::LINK);
+        }
     }
 }
 
