@@ -109,9 +109,10 @@ fn assign(host: &mut Host, systems: &[Summary]) {
             // A restricted host's broker answers for it, in a process of its own.
             let is_brokered = of.hosting_model == HostingModel::ExternalRestricted;
             let is_hosts = of.process_id == Some(host.pid);
-            let is_there = device.socket.starts_with(system.socket.with_extension(""));
-            let is_meant = is_hosts || is_there || is_brokered && of.process_id.is_some();
-            is_meant.then_some(((is_there, is_hosts), &system.id, key))
+            let client = device.client.as_ref().and_then(|client| client.pid);
+            let is_its_client = client.is_some() && client == system.vmm_process_id;
+            let is_meant = is_hosts || is_its_client || is_brokered && of.process_id.is_some();
+            is_meant.then_some(((is_its_client, is_hosts), &system.id, key))
         });
         let mut found: Vec<_> = found.collect();
         found.sort_by_key(|(likelihood, ..)| std::cmp::Reverse(*likelihood));
@@ -307,9 +308,13 @@ mod tests {
             owner: String::new(),
             state: State::Running,
             socket: format!("/run/systems/{id}.sock").into(),
+            vmm_process_id: (id == "b").then_some(VMM),
             devices: [("key".to_owned(), of)].into(),
         }
     }
+
+    /// The QEMU of system b.
+    const VMM: u32 = 5_000_002;
 
     fn in_system(hosting_model: HostingModel, process_id: Option<u32>) -> DeviceProperties {
         DeviceProperties {
@@ -322,12 +327,20 @@ mod tests {
         }
     }
 
-    /// The system of device 1 of process 5 000 000 with that socket, if it is told.
-    fn assigned(socket: &str, systems: &[Summary]) -> Option<String> {
+    /// The system of device 1 of process 5 000 000 with that client, if it is told.
+    fn assigned(client: Option<u32>, systems: &[Summary]) -> Option<String> {
+        let client = client.map(|pid| DeviceClient {
+            pid: Some(pid),
+            process: None,
+            messages: 0,
+            reads: 0,
+            writes: 0,
+            bar_reads: 0,
+            bar_writes: 0,
+        });
         let device = Device {
             instance_id: Some(Uuid::from_u128(1)),
-            socket: socket.into(),
-            ..device("a guid", None)
+            ..device("a guid", client)
         };
         let mut host = host(vec![device], None);
         assign(&mut host, systems);
@@ -341,22 +354,28 @@ mod tests {
         let external = |pid| in_system(HostingModel::External, pid);
         let restricted = |pid| in_system(HostingModel::ExternalRestricted, pid);
         let systems = |a, b| [system("a", a), system("b", b)];
-        let found = |socket, systems: &[Summary]| assigned(socket, systems).unwrap_or_default();
+        let found = |client, systems: &[Summary]| assigned(client, systems).unwrap_or_default();
         let (ours, other) = (Some(5_000_000), Some(7));
-        assert_eq!(found("", &systems(external(other), external(ours))), "b");
-        assert_eq!(found("", &systems(external(other), external(None))), "");
+        assert_eq!(found(None, &systems(external(other), external(ours))), "b");
+        assert_eq!(found(None, &systems(external(other), external(None))), "");
         // Two VMs of one document, with hosts in one process.
         let both = systems(external(ours), external(ours));
-        assert_eq!(found("", &both), "");
-        assert_eq!(found("/run/systems/b/hdv1.sock", &both), "b");
+        assert_eq!(found(None, &both), "");
+        assert_eq!(found(Some(VMM), &both), "b");
         // A broker answers for another process.
-        assert_eq!(found("", &[system("a", restricted(other))]), "a");
-        assert_eq!(found("", &[system("a", restricted(None))]), "");
+        assert_eq!(found(None, &[system("a", restricted(other))]), "a");
+        assert_eq!(found(None, &[system("a", restricted(None))]), "");
         assert_eq!(
-            found("", &systems(restricted(other), restricted(other))),
+            found(None, &systems(restricted(other), restricted(other))),
             ""
         );
-        assert_eq!(found("", &systems(restricted(other), external(ours))), "b");
+        let both = systems(restricted(other), restricted(other));
+        assert_eq!(found(Some(VMM), &both), "b");
+        assert_eq!(found(Some(1), &both), "");
+        assert_eq!(
+            found(None, &systems(restricted(other), external(ours))),
+            "b"
+        );
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod tests {
             owner: "me\n".to_owned(),
             state: State::Paused,
             socket: "/s".into(),
+            vmm_process_id: None,
             devices: std::collections::BTreeMap::new(),
         };
         let text = render(&[system], Paint::none());

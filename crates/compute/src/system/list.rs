@@ -61,6 +61,7 @@ fn summary(place: &Place) -> Result<Option<Summary>> {
         owner: properties.owner,
         state: properties.state,
         socket: place.socket.clone(),
+        vmm_process_id: properties.vmm_process_id,
         devices: properties.devices,
     }))
 }

@@ -82,6 +82,8 @@ pub struct Summary {
     pub state: State,
     /// Its worker's socket.
     pub socket: PathBuf,
+    /// QEMU's process, while there is one.
+    pub vmm_process_id: Option<u32>,
     /// Devices of device hosts, by their key.
     pub devices: BTreeMap<String, DeviceProperties>,
 }
