@@ -110,7 +110,7 @@ JSON has the names of HCS, the Host Compute System.")]
 Examples:
   hdv ls
   hdv ls --json | jq -r '.systems[].id'
-  hdv ls --json | jq -r '.hosts[].devices[].socket'
+  hdv ls --json | jq -r '.hosts[].devices[].socket | select(. != "")'
 
 A device is started by the first use its client makes of it, and stopped again
 when the client leaves. Virtual functions (VFs) stand below their physical

@@ -1,8 +1,11 @@
 //! Makes a virtual machine with a device of this program, looks at it through the guest's console, plugs a second device in
 //! while it runs, takes the first one out, pauses, resumes and ends it. It boots the guest lab, which `cargo xtask lab` makes.
+//!
+//! `cargo build -p openhdv-compute` builds the worker that it needs, `cargo run -p openhdv-compute --example vm` runs it.
 
 use std::error::Error;
 use std::io::{Read, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use hdv::{
@@ -62,7 +65,15 @@ impl PciDevice for Told {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    if let Err(error) = run() {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let id = format!("vm-example-{}", std::process::id());
     let settings = json!({ "EmulatorId": CLASS, "HostingModel": "External" });
     let document = json!({

@@ -1,8 +1,8 @@
 //! The broker of a restricted device host: it speaks to the worker in the host's name, checks everything that the host says,
 //! and passes the clients of its devices on to it, whose data then goes straight.
 //!
-//! What the host may say is in `host`, what the worker may ask in `worker`, which devices there are in `devices`, how a host's
-//! process is started in `spawn`, how other programs find the devices in `list`.
+//! What the host may say is in `host`, what the worker may ask in `worker`, which devices there are in `devices`, how often
+//! it may say something in `rate`, how a host's process is started in `spawn`, how other programs find the devices in `list`.
 
 mod devices;
 mod host;

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use hdv_control::{ConnectError, Link, RuntimeDirectory};
 use hdv_qemu::cache::Cache;
-use hdv_qemu::lab::Lab;
+use hdv_qemu::lab::{Lab, VARIABLE};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -148,11 +148,21 @@ fn with_lab(document: &str) -> Result<Cow<'_, str>> {
     if !document.contains(LAB_VARIABLE) {
         return Ok(document.into());
     }
-    let cache = Cache::user().map_err(|error| Error::Io {
+    let failed = |source| Error::Io {
         doing: format!("finding the folder that {LAB_VARIABLE} stands for"),
-        source: io::Error::other(error),
-    })?;
-    Ok(expand(document, Lab::of(&cache).directory()).into())
+        source,
+    };
+    let cache = Cache::user().map_err(|error| failed(io::Error::other(error)))?;
+    let lab = Lab::of(&cache);
+    if !lab.is_ready() {
+        let missing = format!(
+            "there is no guest lab at {}: `cargo xtask lab`, in a checkout of OpenHDV, makes it; {VARIABLE} names another folder \
+             with vmlinuz and initrd",
+            lab.directory().display()
+        );
+        return Err(failed(io::Error::new(io::ErrorKind::NotFound, missing)));
+    }
+    Ok(expand(document, lab.directory()).into())
 }
 
 /// A worker's answer.

@@ -1,5 +1,6 @@
 //! A PCIe hierarchy of functions behind one endpoint: root ports, switches, devices with several functions, PFs with their
-//! VFs, in a PCIe domain of their own, which an unmodified guest enumerates through an ordinary device's BARs.
+//! VFs, in a PCIe domain of their own, which an unmodified guest enumerates through an ordinary device's BARs. Functions go in, also
+//! while the guest runs; they do not go out yet before the endpoint does.
 //!
 //! The endpoint is what the Volume Management Device driver of Linux binds to, in every kernel for x86-64. [`Domain`] is what
 //! its owner puts functions into, [`DomainEndpoint`] the device that a host serves. Towards each function inside, the domain is
@@ -24,8 +25,9 @@
 //! }
 //! ```
 //!
-//! What is in which file: `hierarchy` finds what an access reaches and carries out what ports ask for, `attachment`, `messages`
-//! and `registers` are one function's VMM side, `vmd` the endpoint's registers, `carrier` the VFs that PFs bring.
+//! What is in which file: `handle` is what the owner does, `endpoint` the device, `vmd` its registers, `options` its sizes, `ports`
+//! what ports are made of, `position` where functions go; `hierarchy` finds what an access reaches and carries out what ports ask
+//! for; `inner` is a function in its place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs.
 
 mod attachment;
 mod carrier;
