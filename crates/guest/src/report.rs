@@ -88,6 +88,20 @@ pub enum Line {
         /// Microseconds on the guest's monotonic clock.
         clock_us: u64,
     },
+    /// Registers of the sensors are being read, without a pause (watch mode).
+    Polling {
+        /// How many sensors there are.
+        devices: usize,
+    },
+    /// A sensor answers no more (watch mode).
+    Polled {
+        /// Its PCI address.
+        address: String,
+        /// What was read instead of what it is.
+        value: u32,
+        /// Reads of all sensors until then.
+        reads: u64,
+    },
     /// The power button was pressed; the guest powers off (watch mode).
     PowerButton {
         /// Microseconds on the guest's monotonic clock.

@@ -22,6 +22,8 @@ pub(super) enum Command {
     Clock,
     /// Check the sensors that are there.
     Check,
+    /// Read registers of theirs until one of them answers no more.
+    Poll,
 }
 
 impl Command {
@@ -32,6 +34,7 @@ impl Command {
             "reboot" => Some(Self::Reboot),
             "clock" => Some(Self::Clock),
             "check" => Some(Self::Check),
+            "poll" => Some(Self::Poll),
             _ => None,
         }
     }
@@ -91,8 +94,8 @@ mod tests {
         assert_eq!(commands.take(&[b'x'; 2 * LINE_BYTES]), []);
         assert_eq!(commands.begun.len(), LINE_BYTES);
         assert_eq!(
-            commands.take(b"\nclock\ncheck\n"),
-            [Command::Clock, Command::Check]
+            commands.take(b"\nclock\ncheck\npoll\n"),
+            [Command::Clock, Command::Check, Command::Poll]
         );
     }
 }

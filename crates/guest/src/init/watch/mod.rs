@@ -8,10 +8,12 @@
 //! | `reboot` | the guest boots once more |
 //! | `clock` | the guest's clock is told |
 //! | `check` | every sensor that is there is checked once more |
+//! | `poll` | registers are read, without a pause, until a sensor answers no more |
 
 mod button;
 mod commands;
 mod kernel_log;
+mod poll;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -90,6 +92,7 @@ pub(super) fn watch(
                     }
                     sink(Line::Waiting { round });
                 }
+                Command::Poll => poll::poll(known.keys(), sink)?,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! How a check is named, made and reported; all of them in order.
 
 use super::facts::Facts;
-use super::{faults, hosting, life, lifetimes, many, programs};
+use super::{faults, hosting, life, lifetimes, many, outlive, programs};
 use crate::demo::Report;
 use crate::interrupt;
 use crate::test::Failure;
@@ -62,6 +62,7 @@ pub(super) fn run() -> bool {
         hosting::run,
         many::run,
         faults::run,
+        outlive::run,
         |checks: &mut Checks<'_>| faults::beside(checks, programs::run),
         lifetimes::run,
     ] {

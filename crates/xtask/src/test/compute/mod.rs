@@ -12,7 +12,7 @@
 //! | `journal` | a sensor that notes the calls into it, and its host |
 //! | `vm` | a VM with the guest program in it: its document, its console |
 //! | `clients`, `vmm` | a VM without a guest, whose devices are left to clients of ours |
-//! | `life`, `hosting`, `many`, `programs`, `faults`, `lifetimes` | the checks |
+//! | `life`, `hosting`, `many`, `programs`, `faults`, `outlive`, `lifetimes` | the checks |
 //! | `remains` | what is left of VMs |
 
 mod actor;
@@ -25,6 +25,7 @@ mod journal;
 mod life;
 mod lifetimes;
 mod many;
+mod outlive;
 mod programs;
 mod remains;
 mod vm;
