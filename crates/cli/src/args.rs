@@ -110,8 +110,9 @@ JSON has the names of HCS, the Host Compute System.")]
 Examples:
   hdv ls
   hdv ls --json | jq -r '.systems[].id'
-  hdv ls --json | jq -r '.hosts[].devices[].socket | select(. != "")'
+  hdv ls --json | jq -r '.hosts[].devices[].socket | select(. != \"\")'
 
+A device in a compute system has no socket: its worker hands its client over.
 A device is started by the first use its client makes of it, and stopped again
 when the client leaves. Virtual functions (VFs) stand below their physical
 function (PF); one that nobody has used yet is powered off. What killed hosts
