@@ -318,13 +318,26 @@ impl TestBench {
         self.slot.reset(ResetScope::Function);
     }
 
+    /// Stops virtual processors.
+    pub fn stop(&mut self) {
+        self.slot.stop();
+    }
+
+    /// Starts virtual processors that were stopped.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn start(&mut self) -> Result<(), HostError> {
+        Ok(self.slot.start()?)
+    }
+
     /// Stops virtual processors and starts them again.
     ///
     /// # Errors
     /// The device's own.
     pub fn stop_and_start(&mut self) -> Result<(), HostError> {
-        self.slot.stop();
-        Ok(self.slot.start()?)
+        self.stop();
+        self.start()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use hdv::domain::{
@@ -277,9 +278,7 @@ fn a_function_that_is_refused_is_torn_down_and_its_place_stays_free() {
     let bench = TestBench::new(endpoint).unwrap();
     let late = Recorder::default();
     let record = late.record.clone();
-    record
-        .refuse_start
-        .store(true, std::sync::atomic::Ordering::SeqCst);
+    record.refuse_start.store(true, Ordering::SeqCst);
     domain
         .attach(Position::below(port), "late", content(late), &[])
         .unwrap_err();
@@ -351,4 +350,34 @@ fn a_switch_is_there_as_a_whole_or_not_at_all() {
     assert!(matches!(error, DomainError::Topology(_)), "{error}");
     assert_eq!(domain.walk().len(), 1);
     assert_eq!(domain.add_switch(port, &[None; 32]).unwrap().len(), 32);
+}
+
+#[test]
+fn what_comes_during_a_pause_is_an_event_and_changes_no_register_of_its_port() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
+    attach(&domain, port, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    let enumeration = found(&mut bench);
+    let base = bar0(&enumeration, id(1, 0, 0));
+    bench.write(MEMORY, base, 7_u32);
+    bench.stop();
+    let late = attach(&domain, port, 1, Kind::MsiX);
+    assert_eq!(late.count(Call::Start), 0);
+    bench.start().unwrap();
+    assert_eq!(late.count(Call::Start), 1);
+    assert_eq!(bench.read::<u32>(MEMORY, base), 7);
+    assert_ne!(bench.read::<u32>(CONFIG, offset(id(1, 0, 1), 0)), u32::MAX);
+}
+
+#[test]
+fn a_function_that_does_not_start_leaves_none_started() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let first = attach(&domain, port, 0, Kind::MsiX);
+    let second = attach(&domain, port, 1, Kind::MsiX);
+    second.refuse_start.store(true, Ordering::SeqCst);
+    let error = TestBench::new(endpoint).unwrap_err();
+    assert!(error.to_string().contains("function 1"), "{error}");
+    assert_eq!(first.count(Call::Start), first.count(Call::Stop));
 }

@@ -10,7 +10,7 @@ use super::attachment::ConfigView;
 use super::carrier::InnerCarrier;
 use super::endpoint::DomainEndpoint;
 use super::error::DomainError;
-use super::hierarchy::Hierarchy;
+use super::hierarchy::{BringError, Hierarchy};
 use super::inner::Inner;
 use super::options::DomainOptions;
 use super::ports;
@@ -92,7 +92,7 @@ impl Domain {
         below: PortId,
         slots: &[Option<PhysicalSlot>],
     ) -> Result<Vec<PortId>, DomainError> {
-        let (started, downstream) = {
+        let downstream = {
             let mut state = self.hierarchy.lock();
             let config = ports::upstream_port()?;
             let topology = &mut state.topology;
@@ -107,9 +107,9 @@ impl Domain {
                 // All of it or nothing.
                 let _ = topology.remove_port(upstream);
             }
-            (state.started, ports?)
+            ports?
         };
-        self.hierarchy.occupy(below, started);
+        self.hierarchy.occupy(below);
         Ok(downstream)
     }
 
@@ -142,11 +142,11 @@ impl Domain {
         slot.power_on(configuration)
             .map_err(|error| of(error.into()))?;
         let inner = Arc::new(Inner::new(Arc::clone(&slot), ConfigView::Function));
-        let placed = hierarchy.put(position, &inner)?;
-        carrier.placed(placed);
-        hierarchy
-            .brought_in(position.parent, placed, &inner)
-            .map_err(of)?;
+        let brought = hierarchy.bring_in(position, &inner, &carrier);
+        let placed = brought.map_err(|error| match error {
+            BringError::Function(source) => of(source),
+            BringError::Place(error) => error,
+        })?;
         let instance = DeviceInstance {
             id,
             ids: None,

@@ -1,7 +1,7 @@
 //! All that is in a domain: which port or function an access reaches, and what software's writes to ports do to what is below.
 //!
 //! The lock is held while an access finds its way, never over a call into a function: a PF that is written to brings its VFs
-//! from inside that call.
+//! from inside that call. What starts, stops and adds functions takes turns by a lock of its own, which no access takes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use hdv_pci::topology::{
 use hdv_pci::{BarIndex, ConfigSpace, Effects, RoutingId};
 
 use super::ROOT_BUS;
+use super::carrier::InnerCarrier;
 use super::error::DomainError;
 use super::inner::{Context, Inner};
 use super::messages::Fold;
@@ -29,6 +30,8 @@ const MULTI_FUNCTION: u8 = 1 << 7;
 /// See the module's documentation.
 pub(super) struct Hierarchy {
     pub(super) token: HostToken,
+    /// Held while functions start, stop, are reset or come: so that each is in the state that all are in.
+    life: Mutex<()>,
     state: Mutex<State>,
     last_id: AtomicU64,
 }
@@ -40,7 +43,9 @@ pub(super) struct State {
     pub(super) virtual_functions: BTreeMap<(FunctionId, u16), (DeviceId, Arc<Inner>)>,
     /// Once the endpoint has been powered on.
     pub(super) context: Option<Arc<Context>>,
-    pub(super) started: bool,
+    started: bool,
+    /// Processors have run since everything was as after power-on: what comes is an event, also during a pause.
+    has_run: bool,
     /// The endpoint is gone.
     pub(super) closed: bool,
 }
@@ -56,12 +61,14 @@ impl Hierarchy {
     pub(super) fn new() -> Self {
         Self {
             token: HostToken::new(),
+            life: Mutex::new(()),
             state: Mutex::new(State {
                 topology: Topology::new(ROOT_BUS),
                 functions: BTreeMap::new(),
                 virtual_functions: BTreeMap::new(),
                 context: None,
                 started: false,
+                has_run: false,
                 closed: false,
             }),
             last_id: AtomicU64::new(0),
@@ -76,12 +83,24 @@ impl Hierarchy {
         DeviceId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    /// All functions that are here now, VFs before their PFs.
-    fn all(&self) -> Vec<Arc<Inner>> {
+    fn life(&self) -> MutexGuard<'_, ()> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All functions that are here now, without VFs.
+    fn functions(&self) -> Vec<(FunctionId, Arc<Inner>)> {
         let state = self.lock();
-        let virtual_functions = state.virtual_functions.values().map(|(_, inner)| inner);
-        let all = virtual_functions.chain(state.functions.values());
-        all.cloned().collect()
+        let functions = state.functions.iter();
+        functions
+            .map(|(id, inner)| (*id, Arc::clone(inner)))
+            .collect()
+    }
+
+    /// All VFs that are here now.
+    fn virtual_functions(&self) -> Vec<Arc<Inner>> {
+        let state = self.lock();
+        let all = state.virtual_functions.values();
+        all.map(|(_, inner)| Arc::clone(inner)).collect()
     }
 
     /// The endpoint is powered on: functions get its guest memory and vectors.
@@ -89,9 +108,10 @@ impl Hierarchy {
     /// # Errors
     /// What keeps a function from it.
     pub(super) fn power_on(&self, context: Context) -> Result<(), DeviceError> {
+        let _life = self.life();
         let context = Arc::new(context);
         self.lock().context = Some(Arc::clone(&context));
-        for inner in self.all() {
+        for (_, inner) in self.functions() {
             let connected = inner.connect(&context);
             connected.map_err(|error| named(&inner, &error))?;
         }
@@ -101,11 +121,23 @@ impl Hierarchy {
     /// Virtual processors are about to run.
     ///
     /// # Errors
-    /// That of the first function that does not start.
+    /// That of the first function that does not start; none is started then.
     pub(super) fn start(&self) -> Result<(), DeviceError> {
-        self.lock().started = true;
-        for inner in self.all() {
-            inner.start().map_err(|error| named(&inner, &error))?;
+        let _life = self.life();
+        {
+            let mut state = self.lock();
+            (state.started, state.has_run) = (true, true);
+        }
+        for (_, inner) in self.functions() {
+            if let Err(error) = inner.start() {
+                self.stop_all();
+                return Err(named(&inner, &error));
+            }
+        }
+        for inner in self.virtual_functions() {
+            if let Err(error) = inner.start() {
+                inner.fail(&error.into());
+            }
         }
         self.follow_all();
         Ok(())
@@ -113,19 +145,33 @@ impl Hierarchy {
 
     /// Virtual processors are about to stop.
     pub(super) fn stop(&self) {
+        let _life = self.life();
+        self.stop_all();
+    }
+
+    fn stop_all(&self) {
         self.lock().started = false;
-        for inner in self.all() {
+        for inner in self.virtual_functions() {
+            inner.stop();
+        }
+        for (_, inner) in self.functions() {
             inner.stop();
         }
     }
 
     /// Everything is as after power-on.
     pub(super) fn reset(&self) {
-        for inner in self.all() {
+        let _life = self.life();
+        for inner in self.virtual_functions() {
+            inner.reset();
+        }
+        for (_, inner) in self.functions() {
             inner.reset();
         }
         {
             let mut state = self.lock();
+            // Without another start processors go on, and find what comes from now on by its event.
+            state.has_run = state.started;
             for port in state.ports() {
                 state.reset_port(port);
             }
@@ -135,6 +181,7 @@ impl Hierarchy {
 
     /// The endpoint is gone, and all that is in it.
     pub(super) fn close(&self) {
+        let _life = self.life();
         let (virtual_functions, functions) = {
             let mut state = self.lock();
             state.closed = true;
@@ -153,23 +200,17 @@ impl Hierarchy {
 
     /// Lets routing follow the registers of all functions.
     fn follow_all(&self) {
-        let functions: Vec<_> = {
-            let state = self.lock();
-            let functions = state.functions.iter();
-            functions
-                .map(|(id, inner)| (*id, Arc::clone(inner)))
-                .collect()
-        };
-        for (id, inner) in functions {
+        for (id, inner) in self.functions() {
             self.follow(id, &inner);
         }
     }
 
     /// Lets routing follow the registers of a function.
-    pub(super) fn follow(&self, id: FunctionId, inner: &Inner) {
-        let decode = inner.decode();
-        // One that was detached meanwhile is not routed to.
-        let _ = self.lock().topology.update(id, decode);
+    fn follow(&self, id: FunctionId, inner: &Inner) {
+        inner.with_decode(|decode| {
+            // One that was detached meanwhile is not routed to.
+            let _ = self.lock().topology.update(id, decode);
+        });
     }
 
     fn target(&self, id: RoutingId) -> Option<Target> {
@@ -298,75 +339,70 @@ impl Hierarchy {
         }
     }
 
-    /// Puts a function in its place, if the endpoint is not gone.
+    /// Brings a function that has been powered on into the state that all are in, then puts it in its place; the port above finds a
+    /// device. What goes wrong leaves the function for its owner to tear down.
     ///
     /// # Errors
-    /// The place cannot be had.
-    pub(super) fn put(
+    /// The function's own; the place cannot be had.
+    pub(super) fn bring_in(
         &self,
         position: Position,
         inner: &Arc<Inner>,
-    ) -> Result<FunctionId, DomainError> {
+        carrier: &InnerCarrier,
+    ) -> Result<FunctionId, BringError> {
+        let _life = self.life();
+        let (context, started) = {
+            let state = self.lock();
+            (state.context.clone(), state.started)
+        };
+        if let Some(context) = context {
+            inner.connect(&context).map_err(BringError::Function)?;
+        }
+        if started {
+            inner
+                .start()
+                .map_err(|error| BringError::Function(error.into()))?;
+        }
+        // Before software can reach it: finding out how large the BARs of its VFs are writes to them.
+        let mut decode = FunctionDecode::default();
+        if started {
+            inner.with_decode(|read| decode = read);
+        }
         let Position {
             parent,
             device,
             function,
         } = position;
-        let mut state = self.lock();
-        if state.closed {
-            return Err(DomainError::Closed);
+        let (id, has_run) = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(BringError::Place(DomainError::Closed));
+            }
+            let id = state
+                .topology
+                .attach(parent, device, function, decode)
+                .map_err(|error| BringError::Place(error.into()))?;
+            state.functions.insert(id, Arc::clone(inner));
+            carrier.placed(id);
+            (id, state.has_run)
+        };
+        if let Parent::Port(port) = parent {
+            self.tell_presence(port, has_run);
         }
-        let id = state
-            .topology
-            .attach(parent, device, function, FunctionDecode::default())?;
-        state.functions.insert(id, Arc::clone(inner));
         Ok(id)
     }
-}
 
-impl Hierarchy {
-    /// A function has come to its place: it gets what functions have by now, and the port above finds a device. What goes wrong
-    /// takes it away again.
-    ///
-    /// # Errors
-    /// The function's own.
-    pub(super) fn brought_in(
-        &self,
-        parent: Parent,
-        id: FunctionId,
-        inner: &Inner,
-    ) -> Result<(), HostError> {
-        let (context, started) = {
-            let state = self.lock();
-            (state.context.clone(), state.started)
-        };
-        let connected = match context {
-            Some(context) => inner.connect(&context),
-            None => Ok(()),
-        };
-        let done = connected.and_then(|()| if started { Ok(inner.start()?) } else { Ok(()) });
-        if let Err(error) = done {
-            let mut state = self.lock();
-            state.functions.remove(&id);
-            let _ = state.topology.detach(id);
-            return Err(error);
-        }
-        if started {
-            self.follow(id, inner);
-        }
-        if let Parent::Port(port) = parent {
-            self.occupy(port, started);
-        }
-        Ok(())
+    /// A device has come below a port.
+    pub(super) fn occupy(&self, port: PortId) {
+        let has_run = self.lock().has_run;
+        self.tell_presence(port, has_run);
     }
-}
 
-impl Hierarchy {
-    /// A device has come below a port: an event if processors run, else it was there when power came.
-    pub(super) fn occupy(&self, port: PortId, started: bool) {
+    /// That is an event if processors have run, else it was there when power came.
+    fn tell_presence(&self, port: PortId, is_event: bool) {
         let changed = self.lock().topology.change_port(port, |config| {
             let effects = config.set_presence(true);
-            if started {
+            if is_event {
                 return effects;
             }
             config.reset();
@@ -377,6 +413,14 @@ impl Hierarchy {
             self.act(port, effects - Effects::LINK);
         }
     }
+}
+
+/// Why a function did not come.
+pub(super) enum BringError {
+    /// It failed.
+    Function(HostError),
+    /// Its place.
+    Place(DomainError),
 }
 
 impl State {
@@ -393,9 +437,9 @@ impl State {
     }
 }
 
-/// A VF is powered on when it is first used, and started if processors run. What goes wrong leaves what answers nothing.
+/// A VF is powered on when it is first used, and started if processors run. One that fails answers nothing from then on.
 fn prepare(state: MutexGuard<'_, State>, inner: &Inner) {
-    if inner.is_connected() {
+    if inner.is_prepared() {
         return;
     }
     let (context, started) = (state.context.clone(), state.started);
@@ -408,7 +452,7 @@ fn prepare(state: MutexGuard<'_, State>, inner: &Inner) {
         .and_then(|()| inner.connect(&context))
         .and_then(|()| if started { Ok(inner.start()?) } else { Ok(()) });
     if let Err(error) = done {
-        tracing::error!(device = inner.slot().name(), "a VF is not there: {error}");
+        inner.fail(&error);
     }
 }
 

@@ -1,7 +1,8 @@
 //! A function inside a domain: its slot, and from the moment that the endpoint has been powered on, what the domain does to it
 //! as its VMM.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use hdv_pci::BarIndex;
 use hdv_pci::spec::extended::extended_capability_id;
@@ -30,6 +31,10 @@ pub(super) struct Inner {
     view: ConfigView,
     attachment: OnceLock<Attachment>,
     sizes: OnceLock<BarSizes>,
+    /// Held while its registers are read for routing and routing follows: the last to read is the last to tell.
+    following: Mutex<()>,
+    /// It failed, and was torn down.
+    has_failed: AtomicBool,
 }
 
 impl Inner {
@@ -39,6 +44,8 @@ impl Inner {
             view,
             attachment: OnceLock::new(),
             sizes: OnceLock::new(),
+            following: Mutex::new(()),
+            has_failed: AtomicBool::new(false),
         }
     }
 
@@ -64,8 +71,18 @@ impl Inner {
         Ok(())
     }
 
-    pub(super) fn is_connected(&self) -> bool {
-        self.attachment.get().is_some()
+    /// Whether it has been connected, or never will be.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.attachment.get().is_some() || self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// It failed: it is torn down, and answers nothing.
+    pub(super) fn fail(&self, error: &HostError) {
+        let name = self.slot.name();
+        if !self.has_failed.swap(true, Ordering::Relaxed) {
+            tracing::error!(device = name, "the VF is not there: {error}");
+        }
+        self.slot.remove();
     }
 
     /// # Errors
@@ -119,9 +136,18 @@ impl Inner {
         }
     }
 
+    /// Tells what its registers say of where it answers, one caller after another.
+    pub(super) fn with_decode(&self, tell: impl FnOnce(FunctionDecode)) {
+        let _following = self
+            .following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        tell(self.decode());
+    }
+
     /// What its registers say of where it answers; once it was started, since a device behind callbacks shows none of
     /// them before.
-    pub(super) fn decode(&self) -> FunctionDecode {
+    fn decode(&self) -> FunctionDecode {
         if self.attachment.get().is_none() {
             return FunctionDecode::default();
         }
