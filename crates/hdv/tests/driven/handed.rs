@@ -9,7 +9,7 @@ use hdv_vfio_user::server::{Ledger, Left};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::support::*;
-use crate::system::{attached, create, handed, id, socket};
+use crate::system::{attached, create, handed, id, recorded, socket};
 
 /// A device that is powered on for clients that are handed over.
 fn served() -> (
@@ -19,9 +19,7 @@ fn served() -> (
     hdv::DeviceInstance,
 ) {
     let (host, _system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     let (early, _) = UnixStream::pair().unwrap();
     assert!(matches!(

@@ -8,7 +8,9 @@ use hdv_vfio_user::client::Client;
 
 use crate::device::{Called, Script};
 use crate::support::*;
-use crate::system::{Scripted, Told, attached, create, hook, id, ids, refused, socket};
+use crate::system::{
+    Scripted, Told, attached, create, hook, id, ids, place, recorded, refused, socket,
+};
 
 const MSIX: u32 = hdv_vfio_user::vfio::irq::MSIX;
 
@@ -19,12 +21,9 @@ fn use_it(client: &mut Client) {
 
 #[test]
 fn each_event_brings_its_calls() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     assert!(matches!(
         handle.power_on(id(1), &socket(path.clone(), &[])),
         Err(HostError::NoSuchInstance(_))
@@ -109,12 +108,9 @@ fn each_event_brings_its_calls() {
 
 #[test]
 fn a_device_that_is_added_to_a_paused_system_is_started_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, _system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     handle.power_on(id(1), &socket(path.clone(), &[])).unwrap();
     handle.stop(id(1)).unwrap();
@@ -128,12 +124,9 @@ fn a_device_that_is_added_to_a_paused_system_is_started_once() {
 
 #[test]
 fn a_reset_while_paused_leaves_it_stopped() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, _system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     handle.power_on(id(1), &socket(path.clone(), &[])).unwrap();
     let mut client = connect(&path);
@@ -148,8 +141,7 @@ fn a_reset_while_paused_leaves_it_stopped() {
 
 #[test]
 fn a_reset_while_paused_is_written_to_a_device_behind_callbacks() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, _system, handle) = attached();
     let script = Script::capable();
     let instance = host.create_device(ids(1), script.function()).unwrap();
@@ -173,8 +165,7 @@ fn a_reset_while_paused_is_written_to_a_device_behind_callbacks() {
 
 #[test]
 fn a_device_that_refused_to_start_after_a_reset_gets_its_messages_back_at_the_resume() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, _system, handle) = attached();
     let script = Script::capable();
     let instance = host.create_device(ids(1), script.function()).unwrap();
@@ -233,12 +224,9 @@ fn a_failed_power_on_gives_the_devices_own_code_and_ends_it() {
 
 #[test]
 fn the_last_start_that_failed_is_remembered_until_one_succeeds() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, _system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     handle.power_on(id(1), &socket(path.clone(), &[])).unwrap();
     assert_eq!(handle.start_failure(id(1)).unwrap(), None);
@@ -265,13 +253,10 @@ fn the_last_start_that_failed_is_remembered_until_one_succeeds() {
 
 #[test]
 fn a_program_that_removes_a_device_tells_the_system_first() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, system, handle) = attached();
     let host = Arc::new(host);
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     handle.power_on(id(1), &socket(path.clone(), &[])).unwrap();
     let mut client = connect(&path);
@@ -303,9 +288,7 @@ fn a_program_that_removes_a_device_tells_the_system_first() {
 #[test]
 fn a_system_may_remove_what_is_withdrawn() {
     let (host, system, _handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     *lock(&system.on_withdrawn) = hook(|handle, id| handle.remove(id).unwrap());
     host.remove(instance.id()).unwrap();
@@ -368,9 +351,7 @@ fn a_device_that_fails_at_the_place_it_is_given_at_once_is_withdrawn() {
 #[test]
 fn a_host_that_is_closed_tells_before_it_tears_down() {
     let (host, system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     system.told();
     drop(host);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 use hdv::{DeviceState, HostError};
 
 use crate::support::*;
-use crate::system::{Told, attached, create, handed, hook, id, socket};
+use crate::system::{Told, attached, create, handed, hook, id, place, recorded, socket};
 
 const ROUNDS: usize = 200;
 
@@ -87,9 +87,7 @@ fn one_that_its_program_removes_while_the_system_hears_of_it_is_withdrawn_afterw
 #[test]
 fn one_that_the_system_powers_on_while_it_hears_of_it_is_served() {
     let (host, system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     *lock(&system.on_announced) = hook(|handle, id| handle.power_on(id, &handed()).unwrap());
     host.announce(instance.id()).unwrap();
     assert_eq!(record.count(Call::Initialize), 1);
@@ -107,12 +105,9 @@ fn one_that_the_system_powers_on_while_it_hears_of_it_is_served() {
 
 #[test]
 fn pauses_resumes_clients_and_a_close_get_along() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("device.sock");
+    let (_directory, path) = place();
     let (host, _system, handle) = attached();
-    let device = Recorder::default();
-    let record = device.record.clone();
-    let instance = create(&host, 1, device);
+    let (record, instance) = recorded(&host, 1);
     host.announce(instance.id()).unwrap();
     handle.power_on(id(1), &socket(path.clone(), &[])).unwrap();
     let over = AtomicBool::new(false);

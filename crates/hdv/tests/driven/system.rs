@@ -8,7 +8,7 @@ use hdv::{
     Uuid, pci_function,
 };
 
-use crate::support::lock;
+use crate::support::{Record, Recorder, lock};
 
 /// What a system is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,4 +145,18 @@ pub(crate) fn attached() -> (DeviceHost, Arc<Scripted>, HostHandle) {
     assert_eq!(system.told(), [Told::Attached]);
     let handle = system.handle();
     (host, system, handle)
+}
+
+/// A device that notes what happens to it.
+pub(crate) fn recorded(host: &DeviceHost, instance: u128) -> (Record, DeviceInstance) {
+    let device = Recorder::default();
+    let record = device.record.clone();
+    (record, create(host, instance, device))
+}
+
+/// Where a device can listen, as long as the directory is kept.
+pub(crate) fn place() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("device.sock");
+    (directory, path)
 }
