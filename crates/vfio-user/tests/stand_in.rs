@@ -133,6 +133,41 @@ fn an_access_under_way_is_answered_and_what_follows_too() {
 }
 
 #[test]
+fn who_makes_the_kept_socket_non_blocking_makes_nothing_spin() {
+    let (mut client, scene, running) = connected();
+    client.reset().unwrap();
+    let reading = std::thread::spawn(move || {
+        let read = client.region_read(0, STUCK, &mut [0; 4]);
+        read.map(|()| client)
+    });
+    scene.await_stuck();
+    let (tells, thread) = mpsc::channel();
+    let (stream, left) = (scene.duplicate.try_clone().unwrap(), scene.left());
+    let standing = std::thread::spawn(move || {
+        tells.send(rustix::thread::gettid()).unwrap();
+        StandIn::run(stream, left)
+    });
+    let thread = thread.recv_timeout(PATIENCE).unwrap();
+    let mut client = reading.join().unwrap().unwrap();
+    rustix::io::ioctl_fionbio(&scene.duplicate, true).unwrap();
+    let mut data = [0; 4];
+    client.region_read(0, 0, &mut data).unwrap();
+    assert_eq!(data, [0xff; 4]);
+    // One that spins never sleeps.
+    let status = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
+    wait_for("sleep", || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let (_, state) = status.rsplit_once(')').unwrap();
+        state.trim_start().starts_with('S')
+    });
+    client.region_read(0, 0, &mut data).unwrap();
+    drop(client);
+    standing.join().unwrap().unwrap();
+    drop(scene);
+    drop(running);
+}
+
+#[test]
 fn a_client_that_is_still_finding_out_is_told_of_the_failure() {
     let (mut client, scene, running) = connected();
     let reading = std::thread::spawn(move || {

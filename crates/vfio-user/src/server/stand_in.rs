@@ -4,8 +4,9 @@
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use tracing::debug;
 use zerocopy::IntoBytes;
 
@@ -13,7 +14,7 @@ use super::Error;
 use super::ledger::{Left, Partial, Pending};
 use super::reply::Reply;
 use crate::limits::{MAX_DATA_TRANSFER, MAX_MESSAGE_SIZE, RESTING_BUFFER};
-use crate::stream::{Assembler, Received, receive, send};
+use crate::stream::{Assembler, Received, receive, wait_for_ever};
 use crate::wire::{self, Command, Kind, RegionAccess};
 
 /// Takes a connection over whose VERSION was agreed by a session that is no more, for as long as the client stays.
@@ -21,6 +22,7 @@ use crate::wire::{self, Command, Kind, RegionAccess};
 /// What that session had received and not answered ([`Ledger`](super::Ledger)) is answered first. Until the client has reset the device
 /// for the first time it is still finding out what the device is: reads fail then, so that it gives up, as do questions
 /// about the device at any time. Afterwards reads are all ones, and everything else succeeds without an effect.
+/// A hostile process of that session may have kept the socket: whatever it sets on it, and whenever, nothing here spins.
 #[derive(Debug)]
 pub struct StandIn {
     socket: UnixStream,
@@ -40,7 +42,6 @@ impl StandIn {
         if !left.is_agreed() {
             return Err(Error::NoVersionYet);
         }
-        rustix::io::ioctl_fionbio(&stream, false)?;
         let mut stand_in = Self {
             socket: stream,
             assembler: Assembler::new(MAX_MESSAGE_SIZE),
@@ -78,9 +79,11 @@ impl StandIn {
                 self.assembler.consume();
                 self.answer(&command)?;
             }
-            let flags = RecvFlags::empty();
-            if receive(self.socket.as_fd(), &mut self.assembler, flags)? == Received::Closed {
-                return Ok(());
+            let socket = self.socket.as_fd();
+            match receive(socket, &mut self.assembler, RecvFlags::DONTWAIT)? {
+                Received::Bytes => {}
+                Received::Nothing => wait_for_ever(socket, PollFlags::IN)?,
+                Received::Closed => return Ok(()),
             }
         }
     }
@@ -90,10 +93,11 @@ impl StandIn {
         let mut bytes = [0; RESTING_BUFFER];
         while rest > 0 {
             let part = &mut bytes[..rest.min(RESTING_BUFFER)];
-            match rustix::net::recv(&self.socket, part, RecvFlags::empty()) {
+            match rustix::net::recv(&self.socket, part, RecvFlags::DONTWAIT) {
                 Ok((0, _)) => return Ok(false),
                 Ok((count, _)) => rest -= count,
                 Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => wait_for_ever(self.socket.as_fd(), PollFlags::IN)?,
                 Err(errno) => return Err(errno),
             }
         }
@@ -118,7 +122,22 @@ impl StandIn {
                 self.reply.fail(header, errno);
             }
         }
-        send(self.socket.as_fd(), self.reply.bytes(), &[])
+        self.send()
+    }
+
+    /// Sends the reply. Blocks as long as the client does not read.
+    fn send(&self) -> Result<(), Errno> {
+        let mut rest = self.reply.bytes();
+        while !rest.is_empty() {
+            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            match rustix::net::send(&self.socket, rest, flags) {
+                Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => wait_for_ever(self.socket.as_fd(), PollFlags::OUT)?,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(())
     }
 
     fn carry_out(&mut self, message: &Pending) -> Result<(), Errno> {

@@ -10,5 +10,5 @@ pub use descriptors::Descriptors;
 pub use socket::{Credentials, peer_credentials};
 pub(crate) use socket::{
     Expect, Received, SendError, receive, receive_polling, send, send_until, shutdown,
-    wait_readable,
+    wait_for_ever, wait_readable,
 };

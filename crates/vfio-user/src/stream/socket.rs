@@ -226,6 +226,15 @@ fn wait(socket: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> Result<
     }
 }
 
+/// Waits until the socket is ready for `events`, or the other end is gone. For who shares the open socket with somebody
+/// who may make it non-blocking, or set a time limit on it, at any time.
+pub(crate) fn wait_for_ever(socket: BorrowedFd<'_>, events: PollFlags) -> Result<(), Errno> {
+    match poll(&mut [PollFd::from_borrowed_fd(socket, events)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Ends the connection in both directions; whoever is blocked in it wakes.
 pub(crate) fn shutdown(socket: BorrowedFd<'_>) {
     // The only failure is a connection that has ended already.
