@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -260,6 +261,61 @@ fn bytes(id: u16, command: Command, flags: MessageFlags, body: &[u8]) -> Vec<u8>
         ..Header::command(id, command, body.len())
     };
     [header.as_bytes(), body].concat()
+}
+
+/// A reply to a read of `count` bytes, which the socket has no room for: none at all if it `is_full`.
+fn without_room(region: u32, count: u32, is_full: bool) {
+    let (stream, theirs) = UnixStream::pair().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut raw = Raw { stream, next_id: 0 };
+    raw.send(&common::raw::version("{}"));
+    let (scene, running) = scene(theirs);
+    raw.receive();
+    raw.call(Command::DeviceReset, &[0_u8; 0], &[], &[])
+        .unwrap();
+    let stuck = RegionAccess {
+        region,
+        ..access(STUCK, count)
+    };
+    let wanted = MessageFlags::empty();
+    raw.send(&bytes(10, Command::RegionRead, wanted, stuck.as_bytes()));
+    scene.await_stuck();
+    scene.duplicate.set_nonblocking(true).unwrap();
+    let mut filled = 0;
+    while is_full && let Ok(count) = (&scene.duplicate).write(&[0; 64]) {
+        filled += count;
+    }
+    let Scene {
+        duplicate,
+        ledger,
+        _release: release,
+        ..
+    } = scene;
+    drop(release);
+    wait_for("end of the session", || running.closer.is_closed());
+    if is_full {
+        let left = Left::read(ledger.as_fd()).unwrap();
+        let standing = std::thread::spawn(move || StandIn::run(duplicate, left));
+        raw.stream.read_exact(&mut vec![0; filled]).unwrap();
+        let (header, body) = raw.receive();
+        assert_eq!((header.message_id, header.reported_error()), (10, None));
+        assert_eq!(body, [stuck.as_bytes(), &[0xff; 4]].concat());
+        drop(raw);
+        standing.join().unwrap().unwrap();
+    } else {
+        assert!(raw.is_closed(), "who has a duplicate could go on");
+    }
+    drop(running);
+}
+
+#[test]
+fn a_reply_of_which_nothing_could_be_sent_is_still_awaited() {
+    without_room(0, 4, true);
+}
+
+#[test]
+fn a_reply_of_which_a_part_was_sent_ends_the_connection() {
+    without_room(3, 1 << 20, false);
 }
 
 /// Messages that a session takes in with one receive, and gets stuck in the first. The stream is cut `cut` bytes after

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::{DmaError, Statistics};
 use crate::limits::MAX_MESSAGE_SIZE;
 use crate::stream::{
-    self, Assembler, Received, SendError, receive, send, send_until, wait_readable,
+    self, Assembler, Received, SendError, receive, send_counting, send_until, wait_readable,
 };
 use crate::wire::{Header, Kind};
 
@@ -120,6 +120,12 @@ impl Channel {
         }
     }
 
+    /// The same, for somebody to go on with a duplicate: no request is being sent any more when this returns.
+    pub(super) fn hand_over(&self) {
+        self.let_go();
+        drop(lock(&self.sending));
+    }
+
     /// A command that wants a reply has been received. A DMA request under way fails: its client
     /// serves none until it has the reply, and the backend may need what the asking thread holds.
     pub(super) fn begin_command(&self) {
@@ -135,7 +141,8 @@ impl Channel {
         }
     }
 
-    /// Sends its reply, after `about_to_send`. Blocks as long as the client does not read.
+    /// Sends its reply, after `about_to_send`. Blocks as long as the client does not read. A reply of which only a part
+    /// was sent leaves a stream that nobody can use any more: the connection is closed then.
     pub(super) fn end_command(
         &self,
         bytes: &[u8],
@@ -146,7 +153,16 @@ impl Channel {
         let sent = {
             let _sending = lock(&self.sending);
             about_to_send();
-            send(self.socket(), bytes, fds)
+            let mut count = 0;
+            let sent = send_counting(self.socket(), bytes, fds, &mut count);
+            if let Err(errno) = sent
+                && count > 0
+                && !self.is_closed()
+            {
+                tracing::debug!(%errno, count, "a part of a reply was sent: the connection is closed");
+                self.close();
+            }
+            sent
         };
         self.state.store(IDLE, Ordering::SeqCst);
         if self.reply_waiters.load(Ordering::SeqCst) != 0 {
@@ -284,6 +300,9 @@ impl Channel {
 
     fn ask_on_main(&self, message: &[u8], deadline: Instant) -> Result<(), DmaError> {
         let _sending = self.lock_sending(deadline)?;
+        if self.is_closed() {
+            return Err(DmaError::Disconnected);
+        }
         if self.state.load(Ordering::SeqCst) == BUSY {
             return Err(DmaError::ClientWaits);
         }

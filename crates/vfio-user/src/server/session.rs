@@ -60,7 +60,7 @@ impl Drop for Session {
             return;
         }
         if self.ledger.is_some() && std::thread::panicking() {
-            self.channel.let_go();
+            self.channel.hand_over();
         } else {
             self.channel.close();
         }
@@ -110,7 +110,7 @@ impl Session {
         let result = self.serve(backend);
         match result {
             Err(Error::Socket(_) | Error::TooMany { .. }) if self.ledger.is_some() => {
-                self.channel.let_go();
+                self.channel.hand_over();
             }
             _ => self.channel.close(),
         }
@@ -182,7 +182,11 @@ impl Session {
                 self.channel.end_command(reply.bytes(), &fds, about_to_send)
             };
             if let Some(ledger) = &mut self.ledger {
-                ledger.replied(header.command == Command::DeviceReset.number());
+                if sent.is_ok() {
+                    ledger.replied(header.command == Command::DeviceReset.number());
+                } else {
+                    ledger.reply_failed();
+                }
             }
             match sent {
                 Ok(()) => {}

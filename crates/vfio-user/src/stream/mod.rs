@@ -9,6 +9,6 @@ pub use assembler::{Assembler, FramingError};
 pub use descriptors::Descriptors;
 pub use socket::{Credentials, peer_credentials};
 pub(crate) use socket::{
-    Expect, Received, SendError, receive, receive_polling, send, send_until, shutdown,
-    wait_for_ever, wait_readable,
+    Expect, Received, SendError, receive, receive_polling, send, send_counting, send_until,
+    shutdown, wait_for_ever, wait_readable,
 };

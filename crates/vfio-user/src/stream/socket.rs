@@ -155,11 +155,20 @@ pub(crate) fn send(
     bytes: &[u8],
     fds: &[BorrowedFd<'_>],
 ) -> Result<(), Errno> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        let fds = if sent == 0 { fds } else { &[] };
-        match send_once(socket, &bytes[sent..], fds, SendFlags::NOSIGNAL) {
-            Ok(count) => sent += count,
+    send_counting(socket, bytes, fds, &mut 0)
+}
+
+/// The same, and says in `sent`, 0 before, how many bytes were sent, also when it fails.
+pub(crate) fn send_counting(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+    sent: &mut usize,
+) -> Result<(), Errno> {
+    while *sent < bytes.len() {
+        let fds = if *sent == 0 { fds } else { &[] };
+        match send_once(socket, &bytes[*sent..], fds, SendFlags::NOSIGNAL) {
+            Ok(count) => *sent += count,
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
         }

@@ -198,6 +198,12 @@ impl Ledger {
         self.store_state();
     }
 
+    /// Nothing of it was sent: it is still awaited.
+    pub(super) fn reply_failed(&mut self) {
+        self.flags &= !REPLYING;
+        self.store_state();
+    }
+
     fn store_state(&self) {
         let counts = u64::from(self.received) | u64::from(self.answered) << 16;
         self.store(STATE, counts | self.flags);
