@@ -145,10 +145,11 @@ impl Ledger {
             self.position += size as u64;
             held = held.get(size..).unwrap_or_default();
         }
-        self.note_partial(held);
+        // First: a command that is complete is not to be taken for a part any more.
         if is_new {
             self.store_state();
         }
+        self.note_partial(held);
     }
 
     fn add(&mut self, header: &Header, body: &[u8]) {
@@ -176,6 +177,8 @@ impl Ledger {
             return;
         }
         self.is_partial = !held.is_empty();
+        // No length ever goes with the bytes of another message.
+        self.store(PARTIAL, 0);
         self.store_bytes::<BEGINNING_SIZE>(BEGINNING, held);
         self.store(PARTIAL, held.len() as u64);
     }
