@@ -145,7 +145,10 @@ impl Ledger {
             self.position += size as u64;
             held = held.get(size..).unwrap_or_default();
         }
-        // First: a command that is complete is not to be taken for a part any more.
+        // First: neither is what is whole now a part besides, nor goes a length with the bytes of another message.
+        if self.is_partial {
+            self.store(PARTIAL, 0);
+        }
         if is_new {
             self.store_state();
         }
@@ -177,8 +180,6 @@ impl Ledger {
             return;
         }
         self.is_partial = !held.is_empty();
-        // No length ever goes with the bytes of another message.
-        self.store(PARTIAL, 0);
         self.store_bytes::<BEGINNING_SIZE>(BEGINNING, held);
         self.store(PARTIAL, held.len() as u64);
     }
