@@ -50,11 +50,13 @@ fn run(
     kept: Kept,
 ) {
     let Kept { lease, ledger } = kept;
-    // Dropped after everything else here, also when the session panics: somebody else reads from the connection then.
-    let _lease = lease;
     // It accesses sections that another thread has mapped.
     memory::let_through();
-    let leaving = Leaving { shared, endpoint };
+    let mut leaving = Leaving {
+        shared,
+        endpoint,
+        lease,
+    };
     let name = endpoint.slot().name();
     // After the guard, so that it is gone before: its end has closed the connection in any case.
     if let Some(mut session) = begin(endpoint, handshake) {
@@ -63,7 +65,11 @@ fn run(
         }
         let mut backend = SessionBackend::new(Arc::clone(endpoint.slot()), accesses);
         match session.run(&mut backend) {
-            Ok(()) => tracing::info!(device = name, "the client left"),
+            Ok(()) => {
+                // The connection is closed: nobody goes on with it.
+                drop(leaving.lease.take());
+                tracing::info!(device = name, "the client left");
+            }
             Err(error) => tracing::warn!(device = name, "the client was disconnected: {error}"),
         }
     }
@@ -104,11 +110,19 @@ fn begin(endpoint: &Endpoint, handshake: Handshake) -> Option<Session> {
 struct Leaving<'a> {
     shared: &'a Shared,
     endpoint: &'a Endpoint,
+    /// Says by its end that nothing here reads from the connection any more: somebody else does then.
+    lease: Option<OwnedFd>,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         *self.endpoint.occupancy() = Occupancy::Leaving;
+        if let Some(lease) = self.lease.take() {
+            // Who goes on tells the client that its memory is its own again.
+            self.endpoint.slot().memory().clear();
+            // Not after the device, which may take long to stop: the client waits for answers.
+            drop(lease);
+        }
         self.endpoint.slot().client_left();
         *self.endpoint.occupancy() = Occupancy::Free;
         self.shared.wake.wake();
