@@ -133,6 +133,8 @@ impl Worker {
 
     /// Removes what an addition that failed has left.
     fn undo_add(&self, claimed: &Claimed, added: Added) {
+        // At the end of all, others have torn it down before it was awaited.
+        self.connections.stop_listening(&claimed.plug.name);
         self.tear_down([claimed.device.instance]);
         let mut inner = self.lock();
         inner.ports.free(&claimed.plug.name);
