@@ -29,8 +29,6 @@ pub(super) struct Keeper {
     /// What people call it.
     pub(super) key: String,
     pub(super) instance: Uuid,
-    /// Makes it end before QEMU has connected.
-    pub(super) stop: Arc<OwnedFd>,
 }
 
 /// What stays here of a connection that was handed over.
@@ -42,20 +40,23 @@ struct Kept {
 }
 
 impl Keeper {
-    /// Its whole life. `has_come` is called when QEMU has connected, and says whether it may.
+    /// Its whole life, of which `stop` ends the part before QEMU has connected. `has_come` is called when it has, and
+    /// says whether it may.
     pub(super) fn run(
         self,
+        stop: Arc<OwnedFd>,
         listener: UnixListener,
         host: Arc<Host>,
         has_come: impl FnOnce() -> bool,
     ) {
-        let Some(client) = self.accept(&listener) else {
+        let Some(client) = self.accept(&stop, &listener) else {
             return;
         };
         if !has_come() {
             return;
         }
         drop(listener);
+        drop(stop);
         let handed = self.hand_over(client, &host);
         drop(host);
         match handed {
@@ -66,10 +67,10 @@ impl Keeper {
     }
 
     /// Waits for QEMU; `None` if it is not to come any more.
-    fn accept(&self, listener: &UnixListener) -> Option<UnixStream> {
+    fn accept(&self, stop: &OwnedFd, listener: &UnixListener) -> Option<UnixStream> {
         loop {
             let fds = [
-                (self.stop.as_fd(), PollFlags::IN),
+                (stop.as_fd(), PollFlags::IN),
                 (listener.as_fd(), PollFlags::IN),
             ];
             let [is_stopped, _] = wait(fds);

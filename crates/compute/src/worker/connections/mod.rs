@@ -112,7 +112,6 @@ impl Worker {
             name: name.clone(),
             key: claimed.device.key.clone(),
             instance: claimed.device.instance,
-            stop,
         };
         let (worker, host) = (Arc::downgrade(self), Arc::clone(&claimed.device.host));
         let has_come = {
@@ -124,7 +123,7 @@ impl Worker {
         };
         let started = std::thread::Builder::new()
             .name(name.clone())
-            .spawn(move || keeper.run(listener, host, has_come));
+            .spawn(move || keeper.run(stop, listener, host, has_come));
         if started.is_err() {
             self.connections.stop_listening(&name);
         }

@@ -103,11 +103,10 @@ impl Scene {
             name: name.to_owned(),
             key: name.to_owned(),
             instance: Uuid::nil(),
-            stop,
         };
         let (connections, host) = (Arc::clone(&self.connections), Arc::clone(&self.host));
         let name = name.to_owned();
-        std::thread::spawn(move || keeper.run(listener, host, || connections.has_come(&name)))
+        std::thread::spawn(move || keeper.run(stop, listener, host, || connections.has_come(&name)))
     }
 
     /// What the host was handed.
