@@ -6,7 +6,6 @@ use std::time::Duration;
 use hdv::{DeviceHost, HostOptions};
 use hdv_devices::{Created, catalog};
 use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, Placement};
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::Failure;
 use crate::args::ServeArgs;
@@ -32,7 +31,7 @@ pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<
     }
     check_places(&requests, &devices)?;
 
-    raise_descriptor_limit();
+    hdv_control::raise_descriptor_limit();
     // Before there is a socket that one of them would leave behind.
     let signals = EndingSignals::catch()?;
     let host = DeviceHost::new(HostOptions::new().poll(poll.map(Duration::from_micros)))?;
@@ -121,15 +120,6 @@ fn announce(host: &DeviceHost, paint: Paint) -> String {
 
 fn served(host: &DeviceHost) -> Vec<Device> {
     status::devices(host.devices())
-}
-
-/// Hundreds of devices need more descriptors than the usual soft limit allows.
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::info!("the limit of open files stays: {error}");
-    }
 }
 
 /// Makes the device of a request. Everything that can be wrong with it is told here.

@@ -95,6 +95,7 @@ pub(super) fn run(worker_socket: &Path) -> ExitCode {
     if let Err(error) = log::start(&directory, LOG) {
         eprintln!("openhdv-worker {ARGUMENT}: no log: {error}");
     }
+    hdv_control::raise_descriptor_limit();
     match serve(worker_socket) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -87,6 +87,8 @@ fn prepare(startup: &Startup) -> Result<(Claimed, Arc<Worker>, LinkServer, Arc<C
     let ports = document.virtual_machine.devices.com_ports.values();
     // Before they are there: whoever kills this process leaves them to be found.
     place.note_sockets(ports.map(|port| port.socket(runtime.path())).collect())?;
+    // Each device has several here, for as long as the VM runs.
+    hdv_control::raise_descriptor_limit();
     let consoles = consoles(&document, &runtime, &place)?;
     let ports = machine::ports(&document);
     let worker = Worker::new(Parts {
