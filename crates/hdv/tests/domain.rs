@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use hdv::domain::{
     Domain, DomainEndpoint, DomainError, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE, Position,
@@ -91,6 +92,27 @@ fn bar0(enumeration: &Enumeration, id: RoutingId) -> u64 {
     function.bars[0].address - MEMORY_BASE
 }
 
+/// Where in the endpoint's window a capability is.
+fn capability(bench: &TestBench, of: RoutingId, wanted: u8) -> u64 {
+    let mut at = u16::from(bench.read::<u8>(CONFIG, offset(of, 0x34)));
+    while bench.read::<u8>(CONFIG, offset(of, at)) != wanted {
+        at = bench.read::<u8>(CONFIG, offset(of, at + 1)).into();
+        assert_ne!(at, 0);
+    }
+    offset(of, at)
+}
+
+/// Has a port tell of its slot's events by a vector; where its slot control is.
+fn listen_to(bench: &mut TestBench, port: RoutingId, vector: u32) -> u64 {
+    let msi = capability(bench, port, 0x05);
+    bench.write(CONFIG, msi + 4, 0xfee0_0000 | vector << 12);
+    bench.write(CONFIG, msi + 2, 1_u16);
+    let slot = capability(bench, port, 0x10) + 0x18;
+    // Attention Button Pressed, Presence Detect Changed, Hot-Plug Interrupt and Data Link Layer State Changed Enable; power on.
+    bench.write(CONFIG, slot, 0x1029_u16);
+    slot
+}
+
 #[test]
 fn software_finds_everything_and_reaches_each_function_by_its_address() {
     let (domain, endpoint) = domain();
@@ -169,13 +191,8 @@ fn messages_of_functions_are_vectors_of_the_endpoint() {
     // Not enabled yet.
     bench.write(MEMORY, base + SIGNAL, 1_u64);
     assert_eq!(bench.take_interrupts(5), 0);
-    let capability = bench.read::<u8>(CONFIG, offset(id(1, 0, 0), 0x34));
-    let mut at = u16::from(capability);
-    while bench.read::<u8>(CONFIG, offset(id(1, 0, 0), at)) != 0x11 {
-        at = bench.read::<u8>(CONFIG, offset(id(1, 0, 0), at + 1)).into();
-        assert_ne!(at, 0);
-    }
-    bench.write(CONFIG, offset(id(1, 0, 0), at + 2), 0x8000_u16);
+    let msix = capability(&bench, id(1, 0, 0), 0x11);
+    bench.write(CONFIG, msix + 2, 0x8000_u16);
     bench.write(MEMORY, base + SIGNAL, 1_u64);
     assert_eq!(bench.wait_interrupt(5, PATIENCE), 1);
     // Vector 0's entry is masked.
@@ -303,24 +320,11 @@ fn what_is_put_in_while_software_runs_is_told_by_the_port() {
     let mut bench = TestBench::new(endpoint).unwrap();
     bench.enable_interrupts().unwrap();
     found(&mut bench);
-    let at_port = |register| offset(id(0, 1, 0), register);
-    let find = |bench: &TestBench, wanted: u8| {
-        let mut at = u16::from(bench.read::<u8>(CONFIG, at_port(0x34)));
-        while bench.read::<u8>(CONFIG, at_port(at)) != wanted {
-            at = bench.read::<u8>(CONFIG, at_port(at + 1)).into();
-            assert_ne!(at, 0);
-        }
-        at
-    };
-    let (msi, express) = (find(&bench, 0x05), find(&bench, 0x10));
-    bench.write(CONFIG, at_port(msi + 4), 0xfee0_3000_u32);
-    bench.write(CONFIG, at_port(msi + 2), 1_u16);
-    // Presence Detect Changed Enable, Hot-Plug Interrupt Enable, Data Link Layer State Changed Enable; power on.
-    bench.write(CONFIG, at_port(express + 0x18), 0x1028_u16);
+    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
     assert_eq!(bench.take_interrupts(3), 0);
     attach(&domain, port, 0, Kind::MsiX);
     assert!(bench.wait_interrupt(3, PATIENCE) >= 1);
-    let status: u16 = bench.read(CONFIG, at_port(express + 0x1a));
+    let status: u16 = bench.read(CONFIG, slot + 2);
     assert_eq!(status & 0x48, 0x48, "a device is there, which is new");
 }
 
@@ -380,4 +384,79 @@ fn a_function_that_does_not_start_leaves_none_started() {
     let error = TestBench::new(endpoint).unwrap_err();
     assert!(error.to_string().contains("function 1"), "{error}");
     assert_eq!(first.count(Call::Start), first.count(Call::Stop));
+}
+
+#[test]
+fn what_is_pulled_out_is_torn_down_and_its_port_says_so() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
+    let records = [0, 1].map(|function| attach(&domain, port, function, Kind::MsiX));
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.enable_interrupts().unwrap();
+    let enumeration = found(&mut bench);
+    let base = bar0(&enumeration, id(1, 0, 0));
+    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
+    domain.pull(port).unwrap();
+    for record in records {
+        assert_eq!(record.count(Call::Teardown), 1);
+    }
+    assert!(bench.wait_interrupt(3, PATIENCE) >= 1);
+    let status: u16 = bench.read(CONFIG, slot + 2);
+    assert_eq!(
+        status & 0x148,
+        0x108,
+        "nothing is there, and the link went down"
+    );
+    assert_eq!(bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0)), u32::MAX);
+    assert_eq!(bench.read::<u32>(MEMORY, base), u32::MAX);
+    assert_eq!(domain.walk().len(), 1);
+    // Empty already.
+    domain.pull(port).unwrap();
+    // Another one comes to the same place.
+    bench.write(CONFIG, slot + 2, 0x0109_u16);
+    attach(&domain, port, 0, Kind::MsiX);
+    assert_ne!(bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0)), u32::MAX);
+}
+
+#[test]
+fn what_is_unplugged_waits_for_software_to_turn_its_slot_off() {
+    let (domain, endpoint) = domain();
+    let port = domain
+        .add_root_port(1, 0, Some(Slot::hot_plug(1).attention_button()))
+        .unwrap();
+    let record = attach(&domain, port, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.enable_interrupts().unwrap();
+    found(&mut bench);
+    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
+    assert!(!domain.unplug(port, Duration::ZERO).unwrap());
+    assert_eq!(record.count(Call::Teardown), 0);
+    assert_eq!(bench.wait_interrupt(3, PATIENCE), 1);
+    bench.write(CONFIG, slot + 2, 1_u16);
+    std::thread::scope(|scope| {
+        let unplug = scope.spawn(|| domain.unplug(port, PATIENCE).unwrap());
+        assert_eq!(bench.wait_interrupt(3, PATIENCE), 1);
+        let status: u16 = bench.read(CONFIG, slot + 2);
+        assert_eq!(status & 1, 1, "the button was pressed");
+        // Power Controller Control: off.
+        bench.write(CONFIG, slot, 0x1429_u16);
+        assert!(unplug.join().unwrap());
+    });
+    assert_eq!(record.count(Call::Teardown), 1);
+    assert!(!domain.slot(port).unwrap().expect("a slot").powered);
+}
+
+#[test]
+fn who_waits_for_software_is_woken_by_the_end_of_the_domain() {
+    let (domain, endpoint) = domain();
+    let port = domain
+        .add_root_port(1, 0, Some(Slot::hot_plug(1).attention_button()))
+        .unwrap();
+    let bench = TestBench::new(endpoint).unwrap();
+    std::thread::scope(|scope| {
+        let unplug = scope.spawn(|| domain.unplug(port, Duration::MAX));
+        drop(bench);
+        let ended = unplug.join().unwrap();
+        assert!(matches!(ended, Err(DomainError::Closed)), "{ended:?}");
+    });
 }

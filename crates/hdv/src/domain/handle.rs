@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use hdv_pci::SlotView;
 use hdv_pci::capability::Slot as PhysicalSlot;
 use hdv_pci::topology::{Found, FunctionId, Parent, PortId};
 
@@ -10,8 +12,9 @@ use super::attachment::ConfigView;
 use super::carrier::InnerCarrier;
 use super::endpoint::DomainEndpoint;
 use super::error::DomainError;
-use super::hierarchy::{BringError, Hierarchy};
+use super::hierarchy::Hierarchy;
 use super::inner::Inner;
+use super::life::BringError;
 use super::options::DomainOptions;
 use super::ports;
 use super::position::Position;
@@ -136,9 +139,7 @@ impl Domain {
         let slot = Slot::new(name, hierarchy.token, content, Some(told))
             .map_err(|error| of(error.into()))?;
         let slot = Arc::new(slot);
-        if calls::inside(hierarchy.token) {
-            return Err(DomainError::InsideCall);
-        }
+        self.check_outside()?;
         slot.power_on(configuration)
             .map_err(|error| of(error.into()))?;
         let inner = Arc::new(Inner::new(Arc::clone(&slot), ConfigView::Function));
@@ -159,10 +160,62 @@ impl Domain {
         })
     }
 
+    /// Takes out what is below a port, without a word before: its link goes down, the port tells software, and the functions are
+    /// torn down (surprise removal, 6.7).
+    ///
+    /// # Errors
+    /// There is no such port; this thread is inside a call into a function of the domain.
+    pub fn pull(&self, port: PortId) -> Result<(), DomainError> {
+        self.check_outside()?;
+        self.hierarchy.pull(port)
+    }
+
+    /// Takes out what is in a port's slot as its owner does who has the attention button pressed: software is asked, lets go and turns
+    /// the slot off, then the functions are torn down. Linux takes five seconds for a change of mind. False, and nothing is
+    /// taken out, if the slot has power still after `limit`; software may turn it off later.
+    ///
+    /// # Errors
+    /// There is no such port; the endpoint is gone; this thread is inside a call into a function of the domain.
+    pub fn unplug(&self, port: PortId, limit: Duration) -> Result<bool, DomainError> {
+        self.check_outside()?;
+        self.hierarchy.press_button(port)?;
+        let is_off = self.hierarchy.wait_for_power_off(port, limit)?;
+        if is_off {
+            self.hierarchy.pull(port)?;
+        }
+        Ok(is_off)
+    }
+
+    /// Presses the attention button of a port's slot, which asks software to turn what is in it on, or off. It does nothing without
+    /// one. A slot with a button is turned on only after it was pressed.
+    ///
+    /// # Errors
+    /// There is no such port.
+    pub fn press_attention_button(&self, port: PortId) -> Result<(), DomainError> {
+        self.hierarchy.press_button(port)
+    }
+
+    /// What software has made of a port's slot; `None` if it has none.
+    ///
+    /// # Errors
+    /// There is no such port.
+    pub fn slot(&self, port: PortId) -> Result<Option<SlotView>, DomainError> {
+        self.hierarchy.slot(port)
+    }
+
     /// All ports and functions, without VFs, in the order in which `lspci -t` draws them.
     #[must_use]
     pub fn walk(&self) -> Vec<Found> {
         self.hierarchy.lock().topology.walk().collect()
+    }
+}
+
+impl Domain {
+    fn check_outside(&self) -> Result<(), DomainError> {
+        if calls::inside(self.hierarchy.token) {
+            return Err(DomainError::InsideCall);
+        }
+        Ok(())
     }
 }
 

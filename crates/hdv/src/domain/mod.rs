@@ -1,6 +1,6 @@
 //! A PCIe hierarchy of functions behind one endpoint: root ports, switches, devices with several functions, PFs with their
 //! VFs, in a PCIe domain of their own, which an unmodified guest enumerates through an ordinary device's BARs. Functions go in, also
-//! while the guest runs; they do not go out yet before the endpoint does.
+//! while the guest runs, and out again with what is in their slot.
 //!
 //! The endpoint is what the Volume Management Device driver of Linux binds to, in every kernel for x86-64. [`Domain`] is what
 //! its owner puts functions into, [`DomainEndpoint`] the device that a host serves. Towards each function inside, the domain is
@@ -26,16 +26,20 @@
 //! ```
 //!
 //! What is in which file: `handle` is what the owner does, `endpoint` the device, `vmd` its registers, `options` its sizes, `ports`
-//! what ports are made of, `position` where functions go; `hierarchy` finds what an access reaches and carries out what ports ask
-//! for; `inner` is a function in its place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs.
+//! what ports are made of, `position` where functions go. `hierarchy` is all that is inside, and carries out what ports ask for;
+//! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots. `inner` is a function in its
+//! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs.
 
+mod accesses;
 mod attachment;
 mod carrier;
 mod endpoint;
 mod error;
 mod handle;
 mod hierarchy;
+mod hot_plug;
 mod inner;
+mod life;
 mod messages;
 mod options;
 mod ports;
