@@ -12,6 +12,7 @@ pub mod camera;
 pub mod checks;
 pub mod checksum;
 pub mod counting;
+pub mod domain;
 pub mod families;
 pub mod family;
 pub mod framebuffer;

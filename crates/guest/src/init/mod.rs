@@ -24,6 +24,7 @@ use hdv_devices::sriov_sensor::registers::VF_DEVICE_ID;
 use self::parameters::{Mode, Parameters};
 use self::watch::Next;
 use crate::checks::{self, Check, Failure, Settings, Verdict, ensure};
+use crate::domain;
 use crate::family::{Family, Run};
 use crate::platform::direct::Direct;
 use crate::platform::memory::HUGE_PAGE_BYTES;
@@ -142,6 +143,7 @@ impl Guest {
             match mode {
                 Mode::Wait => self.wait(),
                 Mode::Sriov => sriov::check(&mut |line| self.take(line)),
+                Mode::Domain => domain::check(&mut |line| self.take(line)),
                 Mode::Watch => match self.watch(parameters) {
                     Next::GoOn => {}
                     next => return next,
@@ -211,6 +213,7 @@ impl Guest {
             | Mode::Gone
             | Mode::Wait
             | Mode::Sriov
+            | Mode::Domain
             | Mode::Watch => return,
         };
         if let Err(error) = opened {

@@ -2,7 +2,7 @@
 //!
 //! | parameter | meaning | default |
 //! | --- | --- | --- |
-//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `direct`, `live`, `quota`, `gone`, `wait`, `sriov`, `watch` | `vfio` |
+//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `direct`, `live`, `quota`, `gone`, `wait`, `sriov`, `domain`, `watch` | `vfio` |
 //! | `openhdv.devices=A,B` | what to check: `sensor`, `sensor-vf` in place of it, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
 //! | `openhdv.checks=A,B` | which checks, by name | all of these devices |
 //! | `openhdv.sensors=N` | sensors that must be there, if they are checked | 1 |
@@ -47,6 +47,8 @@ pub enum Mode {
     Wait,
     /// Checks of this machine's own SR-IOV devices, whatever `openhdv.devices` says.
     Sriov,
+    /// Checks of a domain behind an endpoint, whatever `openhdv.devices` says.
+    Domain,
     /// Our devices are told and sensors checked as they come, until the console or the power button ends it.
     Watch,
 }
@@ -55,7 +57,7 @@ impl Mode {
     /// Whether it is about the devices of `openhdv.devices`.
     #[must_use]
     pub const fn needs_devices(self) -> bool {
-        !matches!(self, Self::Wait | Self::Sriov | Self::Watch)
+        !matches!(self, Self::Wait | Self::Sriov | Self::Domain | Self::Watch)
     }
 }
 
@@ -72,9 +74,10 @@ impl FromStr for Mode {
             "gone" => Ok(Self::Gone),
             "wait" => Ok(Self::Wait),
             "sriov" => Ok(Self::Sriov),
+            "domain" => Ok(Self::Domain),
             "watch" => Ok(Self::Watch),
             _ => Err(
-                "there are sysfs, vfio, direct, live, quota, gone, wait, sriov and watch"
+                "there are sysfs, vfio, direct, live, quota, gone, wait, sriov, domain and watch"
                     .to_owned(),
             ),
         }

@@ -6,6 +6,7 @@ mod c_library;
 mod compute;
 mod conformance;
 mod devices;
+mod domain;
 mod fuzz;
 mod lspci;
 mod memcheck;
@@ -73,6 +74,8 @@ enum Step {
     Devices,
     /// SR-IOV in real guests: real devices through Linux, and VFs of an emulated one in three guests at once.
     Sriov,
+    /// A domain of ports, devices and a PF behind one endpoint, in a real guest whose own driver enumerates it.
+    Domain,
     /// Compute systems: VMs from documents, with real guests, and what dies or hangs.
     Compute,
 }
@@ -142,6 +145,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
         Step::Devices => with_ui(|ui| devices::run(arguments.c_samples, ui)),
         Step::Sriov => with_ui(sriov::run),
+        Step::Domain => with_ui(domain::run),
         Step::Compute => with_ui(|ui| compute::run(arguments.lifetimes, ui)),
         Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
     }
