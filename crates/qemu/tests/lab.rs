@@ -151,6 +151,12 @@ fn a_guest_has_its_ports_disks_and_network_a_shell_on_each_console_and_a_power_b
     };
     com4.write_all(b"echo be''gun; sleep 100000\n").unwrap();
     until(&mut com4, "begun");
+    // A signal that comes while the shell starts a program may be nobody's.
+    ask(
+        &mut guest,
+        "until pidof sleep >/dev/null; do usleep 10000; done; echo it sle''eps",
+        "it sleeps",
+    );
     com4.write_all(b"\x03").unwrap();
     com4.write_all(b"echo en''ded\n").unwrap();
     until(&mut com4, "ended");
