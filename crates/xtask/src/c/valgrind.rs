@@ -43,6 +43,16 @@ const OPTIONS: [&str; 8] = [
     "--error-exitcode=99",
 ];
 
+/// What is no error. rustix leaves the size of epoll_pwait's signal mask to chance where there is no mask, and the kernel does not look
+/// at it then.
+const SUPPRESSIONS: &str = "{
+   the size of no mask
+   Memcheck:Param
+   epoll_pwait(sigsetsize)
+   ...
+}
+";
+
 /// memcheck, ready to run programs.
 #[derive(Debug)]
 pub(crate) struct Valgrind {
@@ -62,8 +72,14 @@ impl Valgrind {
             .tempdir()?;
         let symbols = directory.path().join("symbols");
         link_debug_files(&bundle, &symbols)?;
+        let suppressions = directory.path().join("suppressions");
+        fs::write(&suppressions, SUPPRESSIONS)?;
         let wrapper = directory.path().join("memcheck");
-        fs::write(&wrapper, script(&bundle, &symbols, libraries)?)?;
+        let files = [
+            ("extra-debuginfo-path", &symbols),
+            ("suppressions", &suppressions),
+        ];
+        fs::write(&wrapper, script(&bundle, &files, libraries)?)?;
         fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o700))?;
         let version = bundle.manifest().versions.get("valgrind");
         Ok(Self {
@@ -108,16 +124,18 @@ fn link_debug_files(bundle: &Unpacked, symbols: &Path) -> io::Result<()> {
 }
 
 /// The wrapper's text.
-fn script(bundle: &Unpacked, symbols: &Path, libraries: &Path) -> io::Result<String> {
+fn script(bundle: &Unpacked, files: &[(&str, &PathBuf)], libraries: &Path) -> io::Result<String> {
     let unpacked = bundle.path(LIBRARIES).canonicalize()?;
     let mut search = OsString::from(libraries);
     search.push(":");
     search.push(&unpacked);
-    let mut debug = OsString::from("--extra-debuginfo-path=");
-    debug.push(symbols);
     let mut words: Vec<OsString> = vec![bundle.path(TOOL).into()];
     words.extend(OPTIONS.map(OsString::from));
-    words.push(debug);
+    for (option, file) in files {
+        let mut word = OsString::from(format!("--{option}="));
+        word.push(file);
+        words.push(word);
+    }
     words.push(unpacked.join(LOADER).into());
     words.push("--library-path".into());
     words.push(search);
