@@ -49,7 +49,7 @@ const SUPPRESSIONS: &str = "{
    the size of no mask
    Memcheck:Param
    epoll_pwait(sigsetsize)
-   ...
+   obj:*
 }
 ";
 
