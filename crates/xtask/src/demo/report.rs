@@ -1,8 +1,11 @@
 //! What the demo reports: one JSON line for machines, a table for people.
 
-use hdv_guest::report::Outcome;
+use std::time::Duration;
+
+use hdv_guest::report::{self, Outcome};
 use serde::Serialize;
 
+use crate::lab;
 use crate::ui::Ui;
 
 /// One check.
@@ -76,6 +79,31 @@ impl Report {
         };
         let name = format!("{part}: {}{device}", outcome.name);
         self.add(ui, name, outcome.ok, outcome.detail);
+    }
+
+    /// Adds what a guest of one boot checks, and whether it came to its end with QEMU silent. `silence` is the longest that it
+    /// may say nothing.
+    pub(crate) fn add_boot(
+        &mut self,
+        ui: &Ui,
+        part: &str,
+        mut guest: lab::Guest,
+        silence: Duration,
+    ) {
+        let (_, followed) = guest.follow(1, silence, &mut |line| {
+            if let report::Line::Check(outcome) = line {
+                self.add_outcome(ui, part, outcome);
+            }
+        });
+        if let Err(why) = followed {
+            self.add(ui, format!("{part}: guest"), false, why);
+            return;
+        }
+        let (ok, detail) = match guest.end_in_silence(silence) {
+            Ok(()) => (true, "QEMU printed nothing".to_owned()),
+            Err(error) => (false, error),
+        };
+        self.add(ui, format!("{part}: QEMU"), ok, detail);
     }
 
     /// Whether there were checks and none failed.

@@ -7,7 +7,6 @@ use hdv::pci::Port;
 use hdv::pci::capability::Slot;
 use hdv::{DeviceHost, Function, HostOptions, pci_function};
 use hdv_devices::{Created, DeviceKind, catalog};
-use hdv_guest::report::Line;
 use hdv_qemu::bundle::Bundle;
 use hdv_qemu::guest::Scratch;
 use hdv_sriov::{EmulatedPf, Placement};
@@ -49,20 +48,7 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
         ..Boot::default()
     };
     ui.doing("booting a guest with a domain");
-    let mut guest = lab.boot(&boot)?;
-    let (_, followed) = guest.follow(1, SILENCE, &mut |line| {
-        if let Line::Check(outcome) = line {
-            report.add_outcome(ui, PART, outcome);
-        }
-    });
-    if let Err(why) = followed {
-        report.add(ui, format!("{PART}: guest"), false, why);
-    } else {
-        let silent = guest.end_in_silence(SILENCE);
-        let detail = silent.clone().err();
-        let detail = detail.unwrap_or_else(|| "QEMU printed nothing".to_owned());
-        report.add(ui, format!("{PART}: QEMU"), silent.is_ok(), detail);
-    }
+    report.add_boot(ui, PART, lab.boot(&boot)?, SILENCE);
     ui.finish();
     report.print(false);
     if report.ok() {
@@ -77,13 +63,12 @@ fn fill(domain: &Domain) -> Result<(), Failure> {
     let slot = domain.add_root_port(1, 0, Some(Slot::hot_plug(1)))?;
     let switch = domain.add_root_port(2, 0, None)?;
     let below = domain.add_switch(switch, &[None, Some(Slot::hot_plug(2))])?;
-    let positions = [
+    let positions: [Position; SENSORS] = [
         Position::below(slot),
         Position::below(slot).function(1),
         Position::below(below[0]),
         Position::below(below[1]),
     ];
-    debug_assert_eq!(positions.len(), SENSORS);
     for (position, number) in positions.into_iter().zip(1..) {
         domain.attach(position, &format!("sensor {number}"), sensor()?, &[])?;
     }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use hdv_guest::report::Line;
 use hdv_qemu::bundle::Bundle;
 use serde_json::json;
 
@@ -48,19 +47,6 @@ pub(super) fn run(library: &Library, ui: &Ui, report: &mut Report) -> Result<(),
         ..Boot::default()
     };
     ui.doing("booting a guest with igb and nvme");
-    let mut guest = lab.boot(&boot)?;
-    let (_, followed) = guest.follow(1, SILENCE, &mut |line| {
-        if let Line::Check(outcome) = line {
-            report.add_outcome(ui, PART, outcome);
-        }
-    });
-    if let Err(why) = followed {
-        report.add(ui, format!("{PART}: guest"), false, why);
-        return Ok(());
-    }
-    let silent = guest.end_in_silence(SILENCE);
-    let detail = silent.clone().err();
-    let detail = detail.unwrap_or_else(|| "QEMU printed nothing".to_owned());
-    report.add(ui, format!("{PART}: QEMU"), silent.is_ok(), detail);
+    report.add_boot(ui, PART, lab.boot(&boot)?, SILENCE);
     Ok(())
 }
