@@ -1,0 +1,56 @@
+//! A domain in a real guest: the VMD driver of a stock kernel enumerates it, and the kernel brings VFs of the PF inside.
+
+mod fill;
+
+use std::time::Duration;
+
+use hdv::domain::{Domain, DomainOptions};
+use hdv::{DeviceHost, HostOptions};
+use hdv_qemu::bundle::Bundle;
+use hdv_qemu::guest::Scratch;
+
+use self::fill::{SENSORS, fill};
+use super::Failure;
+use crate::demo::Report;
+use crate::lab::{Boot, Contents, Lab};
+use crate::ui::Ui;
+
+/// What a check's name begins with.
+const PART: &str = "domain";
+/// Modules of the guest: the endpoint's driver, and one under which VFs can be enabled.
+const MODULES: [&str; 2] = ["vmd", "pci-pf-stub"];
+/// Has native hot plug and error reporting be the guest's, also in a domain.
+const NATIVE: &str = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+/// The longest a boot may say nothing.
+const SILENCE: Duration = Duration::from_secs(300);
+
+pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
+    let contents = Contents {
+        kernel: Bundle::KERNEL_FULL,
+        modules: MODULES.to_vec(),
+        programs: Vec::new(),
+    };
+    let lab = Lab::with(&contents, ui)?;
+    let mut report = Report::in_guest(lab.kernel_release(), lab.qemu_version());
+    let scratch = Scratch::new()?;
+    let socket = scratch.path().join("domain.sock");
+    let host = DeviceHost::new(HostOptions::new().control(false))?;
+    let (domain, endpoint) = Domain::new(DomainOptions::new())?;
+    fill(&domain)?;
+    host.serve(&socket, "domain", endpoint)?;
+    let boot = Boot {
+        sockets: vec![socket],
+        arguments: ["-global", NATIVE].map(str::to_owned).to_vec(),
+        parameters: format!("openhdv.mode=domain,sysfs openhdv.sensors={SENSORS}"),
+        ..Boot::default()
+    };
+    ui.doing("booting a guest with a domain");
+    report.add_boot(ui, PART, lab.boot(&boot)?, SILENCE);
+    ui.finish();
+    report.print(false);
+    if report.ok() {
+        Ok(())
+    } else {
+        Err("the checks of a domain failed".into())
+    }
+}
