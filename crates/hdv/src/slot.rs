@@ -15,6 +15,7 @@ use std::time::Duration;
 use hdv_pci::spec::header::INTERRUPT_PIN;
 use hdv_pci::{BarIndex, Identity};
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use crate::access::{self, BarAccess};
 use crate::calls::{self, Call, HostToken};
@@ -30,7 +31,8 @@ use crate::mmio::Mmio;
 const SLOW_CALL: Duration = Duration::from_secs(1);
 
 /// Where a device is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DeviceState {
     /// Created, not yet powered on.
     PoweredOff,
@@ -53,6 +55,11 @@ impl DeviceState {
         Self::Failed,
         Self::Gone,
     ];
+
+    /// There is a device that answers.
+    pub(crate) fn is_alive(self) -> bool {
+        matches!(self, Self::Stopped | Self::Started)
+    }
 }
 
 /// What a function says of itself once it is powered on.

@@ -4,114 +4,13 @@ mod support;
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::time::Duration;
 
-use hdv::domain::{
-    Domain, DomainEndpoint, DomainError, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE, Position,
-};
-use hdv::pci::RoutingId;
+use hdv::domain::{Domain, DomainError, Position};
 use hdv::pci::capability::Slot;
-use hdv::pci::enumerate::{ConfigBus, Enumeration, HotPlugReserve, Resources, enumerate};
 use hdv::pci::topology::PortId;
-use hdv::{BarIndex, DeviceState, GuestAddress, TestBench, pci_function};
-use support::{Call, Kind, PATIENCE, Record, Recorder, SIGNAL};
-
-const CONFIG: BarIndex = BarIndex::BAR0;
-const MEMORY: BarIndex = BarIndex::BAR2;
-/// Bytes that the endpoint keeps of its window for prefetchable BARs.
-const TABLES: u64 = 0x2000;
-
-/// The endpoint's window onto config space.
-struct Window<'a>(&'a mut TestBench);
-
-fn offset(id: RoutingId, register: u16) -> u64 {
-    u64::from(id.get()) << 12 | u64::from(register)
-}
-
-impl ConfigBus for Window<'_> {
-    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
-        let at = offset(id, register);
-        match data.len() {
-            1 => data.copy_from_slice(&self.0.read::<u8>(CONFIG, at).to_le_bytes()),
-            2 => data.copy_from_slice(&self.0.read::<u16>(CONFIG, at).to_le_bytes()),
-            _ => data.copy_from_slice(&self.0.read::<u32>(CONFIG, at).to_le_bytes()),
-        }
-    }
-
-    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
-        let at = offset(id, register);
-        match *data {
-            [byte] => self.0.write(CONFIG, at, byte),
-            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
-            _ => {
-                let dword = data.try_into().expect("1, 2 or 4 bytes");
-                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
-            }
-        }
-    }
-}
-
-fn found(bench: &mut TestBench) -> Enumeration {
-    let options = 1 << 30;
-    let resources = Resources {
-        buses: 0..=31,
-        memory: MEMORY_BASE..=MEMORY_BASE + (64 << 20) - 1,
-        prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + options - 1),
-        hot_plug: HotPlugReserve::default(),
-    };
-    enumerate(&mut Window(bench), &resources).expect("it fits")
-}
-
-fn domain() -> (Domain, DomainEndpoint) {
-    Domain::new(DomainOptions::new()).expect("possible sizes")
-}
-
-fn attach(domain: &Domain, port: PortId, function: u8, kind: Kind) -> Record {
-    let device = Recorder::new(kind);
-    let record = device.record.clone();
-    let content = pci_function(Box::new(device)).expect("a function");
-    let name = format!("function {function}");
-    domain
-        .attach(
-            Position::below(port).function(function),
-            &name,
-            content,
-            &[],
-        )
-        .expect("a free place");
-    record
-}
-
-fn id(bus: u8, device: u8, function: u8) -> RoutingId {
-    RoutingId::new(bus, device, function).expect("there is such a function")
-}
-
-/// Where in the endpoint's window BAR 0 of a function is.
-fn bar0(enumeration: &Enumeration, id: RoutingId) -> u64 {
-    let function = enumeration.function(id).expect("found");
-    function.bars[0].address - MEMORY_BASE
-}
-
-/// Where in the endpoint's window a capability is.
-fn capability(bench: &TestBench, of: RoutingId, wanted: u8) -> u64 {
-    let mut at = u16::from(bench.read::<u8>(CONFIG, offset(of, 0x34)));
-    while bench.read::<u8>(CONFIG, offset(of, at)) != wanted {
-        at = bench.read::<u8>(CONFIG, offset(of, at + 1)).into();
-        assert_ne!(at, 0);
-    }
-    offset(of, at)
-}
-
-/// Has a port tell of its slot's events by a vector; where its slot control is.
-fn listen_to(bench: &mut TestBench, port: RoutingId, vector: u32) -> u64 {
-    let msi = capability(bench, port, 0x05);
-    bench.write(CONFIG, msi + 4, 0xfee0_0000 | vector << 12);
-    bench.write(CONFIG, msi + 2, 1_u16);
-    let slot = capability(bench, port, 0x10) + 0x18;
-    // Attention Button Pressed, Presence Detect Changed, Hot-Plug Interrupt and Data Link Layer State Changed Enable; power on.
-    bench.write(CONFIG, slot, 0x1029_u16);
-    slot
-}
+use hdv::{DeviceState, GuestAddress, TestBench, pci_function};
+use support::domain::*;
+use support::{Call, Kind, PATIENCE, Recorder, SIGNAL};
 
 #[test]
 fn software_finds_everything_and_reaches_each_function_by_its_address() {
@@ -314,21 +213,6 @@ fn a_function_that_is_refused_is_torn_down_and_its_place_stays_free() {
 }
 
 #[test]
-fn what_is_put_in_while_software_runs_is_told_by_the_port() {
-    let (domain, endpoint) = domain();
-    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
-    let mut bench = TestBench::new(endpoint).unwrap();
-    bench.enable_interrupts().unwrap();
-    found(&mut bench);
-    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
-    assert_eq!(bench.take_interrupts(3), 0);
-    attach(&domain, port, 0, Kind::MsiX);
-    assert!(bench.wait_interrupt(3, PATIENCE) >= 1);
-    let status: u16 = bench.read(CONFIG, slot + 2);
-    assert_eq!(status & 0x48, 0x48, "a device is there, which is new");
-}
-
-#[test]
 fn devices_may_ask_their_domain_from_threads_of_their_own() {
     let (domain, endpoint) = domain();
     let port = domain.add_root_port(1, 0, None).unwrap();
@@ -357,24 +241,6 @@ fn a_switch_is_there_as_a_whole_or_not_at_all() {
 }
 
 #[test]
-fn what_comes_during_a_pause_is_an_event_and_changes_no_register_of_its_port() {
-    let (domain, endpoint) = domain();
-    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
-    attach(&domain, port, 0, Kind::MsiX);
-    let mut bench = TestBench::new(endpoint).unwrap();
-    let enumeration = found(&mut bench);
-    let base = bar0(&enumeration, id(1, 0, 0));
-    bench.write(MEMORY, base, 7_u32);
-    bench.stop();
-    let late = attach(&domain, port, 1, Kind::MsiX);
-    assert_eq!(late.count(Call::Start), 0);
-    bench.start().unwrap();
-    assert_eq!(late.count(Call::Start), 1);
-    assert_eq!(bench.read::<u32>(MEMORY, base), 7);
-    assert_ne!(bench.read::<u32>(CONFIG, offset(id(1, 0, 1), 0)), u32::MAX);
-}
-
-#[test]
 fn a_function_that_does_not_start_leaves_none_started() {
     let (domain, endpoint) = domain();
     let port = domain.add_root_port(1, 0, None).unwrap();
@@ -384,79 +250,4 @@ fn a_function_that_does_not_start_leaves_none_started() {
     let error = TestBench::new(endpoint).unwrap_err();
     assert!(error.to_string().contains("function 1"), "{error}");
     assert_eq!(first.count(Call::Start), first.count(Call::Stop));
-}
-
-#[test]
-fn what_is_pulled_out_is_torn_down_and_its_port_says_so() {
-    let (domain, endpoint) = domain();
-    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
-    let records = [0, 1].map(|function| attach(&domain, port, function, Kind::MsiX));
-    let mut bench = TestBench::new(endpoint).unwrap();
-    bench.enable_interrupts().unwrap();
-    let enumeration = found(&mut bench);
-    let base = bar0(&enumeration, id(1, 0, 0));
-    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
-    domain.pull(port).unwrap();
-    for record in records {
-        assert_eq!(record.count(Call::Teardown), 1);
-    }
-    assert!(bench.wait_interrupt(3, PATIENCE) >= 1);
-    let status: u16 = bench.read(CONFIG, slot + 2);
-    assert_eq!(
-        status & 0x148,
-        0x108,
-        "nothing is there, and the link went down"
-    );
-    assert_eq!(bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0)), u32::MAX);
-    assert_eq!(bench.read::<u32>(MEMORY, base), u32::MAX);
-    assert_eq!(domain.walk().len(), 1);
-    // Empty already.
-    domain.pull(port).unwrap();
-    // Another one comes to the same place.
-    bench.write(CONFIG, slot + 2, 0x0109_u16);
-    attach(&domain, port, 0, Kind::MsiX);
-    assert_ne!(bench.read::<u32>(CONFIG, offset(id(1, 0, 0), 0)), u32::MAX);
-}
-
-#[test]
-fn what_is_unplugged_waits_for_software_to_turn_its_slot_off() {
-    let (domain, endpoint) = domain();
-    let port = domain
-        .add_root_port(1, 0, Some(Slot::hot_plug(1).attention_button()))
-        .unwrap();
-    let record = attach(&domain, port, 0, Kind::MsiX);
-    let mut bench = TestBench::new(endpoint).unwrap();
-    bench.enable_interrupts().unwrap();
-    found(&mut bench);
-    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
-    assert!(!domain.unplug(port, Duration::ZERO).unwrap());
-    assert_eq!(record.count(Call::Teardown), 0);
-    assert_eq!(bench.wait_interrupt(3, PATIENCE), 1);
-    bench.write(CONFIG, slot + 2, 1_u16);
-    std::thread::scope(|scope| {
-        let unplug = scope.spawn(|| domain.unplug(port, PATIENCE).unwrap());
-        assert_eq!(bench.wait_interrupt(3, PATIENCE), 1);
-        let status: u16 = bench.read(CONFIG, slot + 2);
-        assert_eq!(status & 1, 1, "the button was pressed");
-        // Power Controller Control: off.
-        bench.write(CONFIG, slot, 0x1429_u16);
-        assert!(unplug.join().unwrap());
-    });
-    assert_eq!(record.count(Call::Teardown), 1);
-    assert!(!domain.slot(port).unwrap().expect("a slot").powered);
-}
-
-#[test]
-fn who_waits_for_software_is_woken_by_the_end_of_the_domain() {
-    let (domain, endpoint) = domain();
-    let port = domain
-        .add_root_port(1, 0, Some(Slot::hot_plug(1).attention_button()))
-        .unwrap();
-    let bench = TestBench::new(endpoint).unwrap();
-    std::thread::scope(|scope| {
-        let unplug = scope.spawn(|| domain.unplug(port, Duration::MAX));
-        drop(bench);
-        let ended = unplug.join().unwrap();
-        assert!(matches!(ended, Err(DomainError::Closed)), "{ended:?}");
-    });
 }

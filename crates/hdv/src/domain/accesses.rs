@@ -42,7 +42,15 @@ impl Hierarchy {
     /// A config read, of a function's 4096 bytes.
     pub(super) fn config_read(&self, id: RoutingId, offset: u16, data: &mut [u8]) {
         match self.target(id) {
-            Some(Target::Port(port)) => self.lock().topology.read_port(port, offset, data),
+            Some(Target::Port(port)) => {
+                let mut state = self.lock();
+                if state.fails_read(port) {
+                    data.fill(0xff);
+                } else {
+                    state.topology.read_port(port, offset, data);
+                }
+            }
+            Some(Target::Function(_, inner)) if inner.fails_read() => data.fill(0xff),
             Some(Target::Function(function, inner)) => {
                 inner.config_read(offset, data);
                 let header_type = HEADER_TYPE.checked_sub(offset).map(usize::from);
@@ -76,7 +84,10 @@ impl Hierarchy {
                 }
             }
             Some(Target::VirtualFunction(inner)) => {
-                let _: Changed = inner.config_write(offset, data);
+                let changed = inner.config_write(offset, data);
+                if changed.intersects(Changed::DECODE | Changed::RESET) {
+                    inner.follow_bus_master();
+                }
             }
             None => {}
         }

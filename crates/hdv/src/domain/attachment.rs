@@ -8,12 +8,13 @@ use hdv_pci::BarIndex;
 
 use super::messages::{Fold, Messages, Vectors};
 use super::registers::{Changed, Registers};
+use super::tree::InterruptMode;
 use crate::access::{self, BarAccess};
 use crate::device::DeviceError;
 use crate::error::HostError;
 use crate::function::{ConfigWrite, ResetScope};
 use crate::memory::GuestMemory;
-use crate::slot::{DeviceState, Slot};
+use crate::slot::Slot;
 
 /// Which config space software on the bus finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,14 @@ impl Attachment {
     pub(crate) fn extended_capability(&self, id: u16) -> Option<u16> {
         let capabilities = self.known.get()?.registers.capabilities();
         Some(capabilities.find_extended(id)?.offset)
+    }
+
+    /// Which messages it sends as the guest has set it. Waits for nobody.
+    pub(crate) fn interrupts(&self) -> InterruptMode {
+        match self.known.get() {
+            Some(known) => known.vectors.mode(),
+            None => InterruptMode::None,
+        }
     }
 
     /// Virtual processors are about to run. No error for one that is gone.
@@ -194,9 +203,7 @@ impl Attachment {
 
     /// Whether there is a function, not a stub.
     fn answers(&self) -> bool {
-        let state = self.slot.state();
-        matches!(state, DeviceState::Stopped | DeviceState::Started)
-            && !self.slot.memory().is_lost()
+        self.slot.state().is_alive() && !self.slot.memory().is_lost()
     }
 
     fn dword(&self, offset: u16) -> u32 {

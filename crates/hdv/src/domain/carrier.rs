@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use hdv_pci::topology::FunctionId;
 
-use super::attachment::ConfigView;
 use super::hierarchy::Hierarchy;
 use super::inner::Inner;
 use crate::brought::into_slots;
@@ -55,7 +54,7 @@ impl FunctionCarrier for InnerCarrier {
                 brought_by: Some(self.by),
                 slot: Arc::clone(&one.slot),
             };
-            let inner = Arc::new(Inner::new(one.slot, ConfigView::Vf));
+            let inner = Arc::new(Inner::virtual_function(one.slot, one.identity));
             let key = (function, one.vf);
             state.virtual_functions.insert(key, (instance.id, inner));
             instance

@@ -38,6 +38,38 @@ pub enum DomainError {
         /// What was wrong.
         source: HostError,
     },
+    /// A name that nothing can have.
+    #[error(
+        "{name:?} is no name for what is in a domain: choose 1 to 64 characters without '/' and control characters that are \
+         no device and function number (such as 01.0)"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// A name that something else has.
+    #[error("{name:?} is the name of something else in the domain: choose another")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Nothing is at a place.
+    #[error(
+        "there is no port and no function at {place:?} in the domain: give a name, or device and function number of each port \
+         on the way, then its own (such as 01.0/00.0)"
+    )]
+    NoSuchPlace {
+        /// The place.
+        place: String,
+    },
+    /// What a port or function cannot have happen to it.
+    #[error("{place}: {reason}")]
+    Injection {
+        /// Its name, in quotes, or its place.
+        place: String,
+        /// Why not, and what can be done.
+        reason: &'static str,
+    },
     /// The endpoint was removed, and all that was in the domain with it.
     #[error("the domain's endpoint is gone")]
     Closed,

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use hdv_pci::SlotView;
 use hdv_pci::capability::Slot as PhysicalSlot;
-use hdv_pci::topology::{Found, FunctionId, Parent, PortId};
+use hdv_pci::topology::{Found, FunctionId, Member, Parent, PortId, TopologyError};
 
-use super::attachment::ConfigView;
 use super::carrier::InnerCarrier;
 use super::endpoint::DomainEndpoint;
 use super::error::DomainError;
 use super::hierarchy::Hierarchy;
+use super::injection::Injection;
 use super::inner::Inner;
 use super::life::BringError;
 use super::options::DomainOptions;
 use super::ports;
 use super::position::Position;
+use super::tree::TreeNode;
 use crate::calls;
 use crate::error::HostError;
 use crate::function::Function;
@@ -116,11 +117,53 @@ impl Domain {
         Ok(downstream)
     }
 
-    /// Puts a function in its place and powers it on, with these strings of its configuration; if processors run it is started,
-    /// and the port above tells of it.
+    /// Gives a port a name, in place of the one it has if it has one, by which it is [found](Self::find). Names are unique in a
+    /// domain and have 1 to 64 characters, none of them '/' or a control character, and are no device and function number such
+    /// as `01.0`.
     ///
     /// # Errors
-    /// The place cannot be had; the function's own. It is torn down then.
+    /// There is no such port; the name cannot be had.
+    pub fn set_port_name(&self, port: PortId, name: &str) -> Result<(), DomainError> {
+        let mut state = self.hierarchy.lock();
+        if state.topology.port(port).is_none() {
+            return Err(TopologyError::NoPort(port).into());
+        }
+        state.names.set(Member::Port(port), name)
+    }
+
+    /// The port or function at a place: its name, or the way to it, whatever buses are numbered: device and function number, in
+    /// hexadecimal, of each port and then its own, as `lspci -P` writes them without the domain: `01.0`, `01.0/00.0/02.0`.
+    /// Functions beyond the eighth of a device with ARI are those of the next device numbers there. VFs have no place of
+    /// their own.
+    ///
+    /// # Errors
+    /// Nothing is there.
+    pub fn find(&self, place: &str) -> Result<Member, DomainError> {
+        self.hierarchy.lock().find(place)
+    }
+
+    /// All ports, functions and VFs as they stand, in the order in which `lspci -t` draws them. Waits for no function, so also
+    /// while one of them hangs, and may be called from anywhere.
+    #[must_use]
+    pub fn tree(&self) -> Vec<TreeNode> {
+        self.hierarchy.tree()
+    }
+
+    /// Has something go wrong at a port or function.
+    ///
+    /// # Errors
+    /// There is no such port or function; it cannot have this happen to it; this thread is inside a call into a function of the
+    /// domain.
+    pub fn inject(&self, member: Member, injection: Injection) -> Result<(), DomainError> {
+        self.check_outside()?;
+        self.hierarchy.inject(member, injection)
+    }
+
+    /// Puts a function in its place and powers it on, with these strings of its configuration; if processors run it is started,
+    /// and the port above tells of it. The name is one of the domain, as with [`set_port_name`](Self::set_port_name).
+    ///
+    /// # Errors
+    /// The place or the name cannot be had; the function's own. It is torn down then.
     pub fn attach(
         &self,
         position: Position,
@@ -140,9 +183,10 @@ impl Domain {
             .map_err(|error| of(error.into()))?;
         let slot = Arc::new(slot);
         self.check_outside()?;
+        hierarchy.lock().names.check(name)?;
         slot.power_on(configuration)
             .map_err(|error| of(error.into()))?;
-        let inner = Arc::new(Inner::new(Arc::clone(&slot), ConfigView::Function));
+        let inner = Arc::new(Inner::new(Arc::clone(&slot)));
         let brought = hierarchy.bring_in(position, &inner, &carrier);
         let placed = brought.map_err(|error| match error {
             BringError::Function(source) => of(source),

@@ -13,6 +13,7 @@ use hdv_pci::{ConfigSpace, Effects, SlotView};
 use super::ROOT_BUS;
 use super::inner::{Context, Inner};
 use super::messages::Fold;
+use super::names::Names;
 use crate::calls::HostToken;
 use crate::error::DeviceId;
 
@@ -29,9 +30,12 @@ pub(super) struct Hierarchy {
 
 pub(super) struct State {
     pub(super) topology: Topology,
+    pub(super) names: Names,
     pub(super) functions: BTreeMap<FunctionId, Arc<Inner>>,
     /// By their PF and number.
     pub(super) virtual_functions: BTreeMap<(FunctionId, u16), (DeviceId, Arc<Inner>)>,
+    /// How many config reads of ports fail yet.
+    pub(super) failing_reads: BTreeMap<PortId, u32>,
     /// Once the endpoint has been powered on.
     pub(super) context: Option<Arc<Context>>,
     pub(super) started: bool,
@@ -48,8 +52,10 @@ impl Hierarchy {
             life: Mutex::new(()),
             state: Mutex::new(State {
                 topology: Topology::new(ROOT_BUS),
+                names: Names::default(),
                 functions: BTreeMap::new(),
                 virtual_functions: BTreeMap::new(),
+                failing_reads: BTreeMap::new(),
                 context: None,
                 started: false,
                 has_run: false,

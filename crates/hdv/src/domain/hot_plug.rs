@@ -93,6 +93,10 @@ impl Hierarchy {
             let pulled = |config: &mut ConfigSpace| config.set_presence(false);
             let effects = state.topology.change_port(port, pulled)?;
             let removed = state.topology.remove_below(port)?;
+            state.names.forget_removed(&removed);
+            for below in &removed.ports {
+                state.failing_reads.remove(below);
+            }
             let functions = removed.functions.iter();
             let gone: Vec<Arc<Inner>> = functions
                 .filter_map(|id| state.functions.remove(id))

@@ -1,18 +1,19 @@
 //! A function inside a domain: its slot, and from the moment that the endpoint has been powered on, what the domain does to it
 //! as its VMM.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use hdv_pci::BarIndex;
 use hdv_pci::spec::extended::extended_capability_id;
-use hdv_pci::spec::header::{BAR_TYPE_64, BAR_TYPE_MASK};
+use hdv_pci::spec::header::{BAR_TYPE_64, BAR_TYPE_MASK, COMMAND};
 use hdv_pci::spec::sriov;
 use hdv_pci::topology::{BarSizes, FunctionDecode};
+use hdv_pci::{BarIndex, Command, Identity};
 
 use super::attachment::{Attachment, ConfigView};
 use super::messages::Fold;
-use super::registers::Changed;
+use super::registers::{Changed, Registers};
+use super::tree::InterruptMode;
 use crate::device::DeviceError;
 use crate::error::HostError;
 use crate::function::ResetScope;
@@ -29,8 +30,16 @@ pub(super) struct Context {
 pub(super) struct Inner {
     slot: Arc<Slot>,
     view: ConfigView,
+    /// What it is, as long as it has not been powered on.
+    identity: Option<Identity>,
     attachment: OnceLock<Attachment>,
     sizes: OnceLock<BarSizes>,
+    /// Of a PF, as soon as that is known.
+    total_vfs: OnceLock<u16>,
+    /// Of a VF; that of others is in the topology.
+    bus_master: AtomicBool,
+    /// How many config reads fail yet.
+    failing_reads: AtomicU32,
     /// Held while its registers are read for routing and routing follows: the last to read is the last to tell.
     following: Mutex<()>,
     /// It failed, and was torn down.
@@ -38,12 +47,28 @@ pub(super) struct Inner {
 }
 
 impl Inner {
-    pub(super) fn new(slot: Arc<Slot>, view: ConfigView) -> Self {
+    /// A function that has been powered on.
+    pub(super) fn new(slot: Arc<Slot>) -> Self {
+        let inner = Self::with(slot, ConfigView::Function, None);
+        inner.know_vfs();
+        inner
+    }
+
+    /// A VF.
+    pub(super) fn virtual_function(slot: Arc<Slot>, identity: Identity) -> Self {
+        Self::with(slot, ConfigView::Vf, Some(identity))
+    }
+
+    fn with(slot: Arc<Slot>, view: ConfigView, identity: Option<Identity>) -> Self {
         Self {
             slot,
             view,
+            identity,
             attachment: OnceLock::new(),
             sizes: OnceLock::new(),
+            total_vfs: OnceLock::new(),
+            bus_master: AtomicBool::new(false),
+            failing_reads: AtomicU32::new(0),
             following: Mutex::new(()),
             has_failed: AtomicBool::new(false),
         }
@@ -51,6 +76,74 @@ impl Inner {
 
     pub(super) fn slot(&self) -> &Arc<Slot> {
         &self.slot
+    }
+
+    /// What it is, without waiting for it.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.slot.identity().or(self.identity)
+    }
+
+    /// How many VFs it can have at most; `None` if it is no PF, or not known to be one.
+    pub(super) fn total_vfs(&self) -> Option<u16> {
+        self.total_vfs.get().copied()
+    }
+
+    /// Which messages it sends as the guest has set it, without waiting for it.
+    pub(super) fn interrupts(&self) -> InterruptMode {
+        let attachment = self.attachment.get();
+        attachment.map_or(InterruptMode::None, Attachment::interrupts)
+    }
+
+    /// The Bus Master Enable of a VF.
+    pub(super) fn bus_master(&self) -> bool {
+        self.bus_master.load(Ordering::Relaxed)
+    }
+
+    /// A VF's command register may have changed.
+    pub(super) fn follow_bus_master(&self) {
+        let _following = self.following();
+        let mut command = [0; 2];
+        self.config_read(COMMAND, &mut command);
+        let command = Command::from_bits_retain(u16::from_le_bytes(command));
+        let may = command.contains(Command::BUS_MASTER) && self.slot.state().is_alive();
+        self.bus_master.store(may, Ordering::Relaxed);
+    }
+
+    /// The next config reads fail.
+    pub(super) fn fail_reads(&self, count: u32) {
+        self.failing_reads.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether this config read fails.
+    pub(super) fn fails_read(&self) -> bool {
+        if self.failing_reads.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let one_less = |left: u32| left.checked_sub(1);
+        let order = Ordering::Relaxed;
+        self.failing_reads
+            .fetch_update(order, order, one_less)
+            .is_ok()
+    }
+
+    /// Finds out whether it is a PF, which one behind callbacks shows once it was started.
+    fn know_vfs(&self) {
+        if self.view == ConfigView::Vf || self.total_vfs.get().is_some() {
+            return;
+        }
+        let mut read = |offset| {
+            let mut dword = [0xff; 4];
+            self.slot.config_read(offset, &mut dword);
+            u32::from_le_bytes(dword)
+        };
+        let registers = Registers::read([0; BarIndex::ALL.len()], &mut read);
+        let sriov = registers
+            .capabilities()
+            .find_extended(extended_capability_id::SRIOV);
+        if let Some(sriov) = sriov {
+            let [_, _, low, high] = read(sriov.offset + sriov::INITIAL_VFS).to_le_bytes();
+            let _ = self.total_vfs.set(u16::from_le_bytes([low, high]));
+        }
     }
 
     /// Connects a function that has been powered on to the endpoint's guest memory and vectors; a second time does nothing.
@@ -138,11 +231,14 @@ impl Inner {
 
     /// Tells what its registers say of where it answers, one caller after another.
     pub(super) fn with_decode(&self, tell: impl FnOnce(FunctionDecode)) {
-        let _following = self
-            .following
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let _following = self.following();
         tell(self.decode());
+    }
+
+    fn following(&self) -> MutexGuard<'_, ()> {
+        self.following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What its registers say of where it answers; once it was started, since a device behind callbacks shows none of
@@ -158,6 +254,7 @@ impl Inner {
     /// Finds out how large the BARs are. Those of VFs are sized as software does it, which a function that is
     /// just reset can be.
     fn measure(&self) -> BarSizes {
+        self.know_vfs();
         let bars = BarIndex::ALL.map(|bar| self.slot.bar_size(bar));
         let mut vf_bars = [0; BarIndex::ALL.len()];
         let attachment = self.attachment.get();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hdv_pci::topology::{FunctionDecode, FunctionId, Parent};
+use hdv_pci::topology::{FunctionDecode, FunctionId, Member, Parent};
 
 use super::carrier::InnerCarrier;
 use super::error::DomainError;
@@ -157,10 +157,14 @@ impl Hierarchy {
             if state.closed {
                 return Err(BringError::Place(DomainError::Closed));
             }
+            let name = inner.slot().name();
+            state.names.check(name).map_err(BringError::Place)?;
             let id = state
                 .topology
                 .attach(parent, device, function, decode)
                 .map_err(|error| BringError::Place(error.into()))?;
+            let named = state.names.set(Member::Function(id), name);
+            debug_assert!(named.is_ok(), "checked before");
             state.functions.insert(id, Arc::clone(inner));
             carrier.placed(id);
             (id, state.has_run)

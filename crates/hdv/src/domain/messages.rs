@@ -9,12 +9,14 @@
 //! a receiver, never unmasked yet or with an address that means nothing, are pending until they have one.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hdv_pci::MsixTable;
 use hdv_pci::spec::msix::MsixControl;
 
 use super::registers::{MsixPlaces, Registers};
+use super::tree::InterruptMode;
 use crate::access::BarAccess;
 use crate::callbacks::{MsiRegisters, Read};
 use crate::interrupts::{InterruptKind, Interrupts, MsiMessage};
@@ -35,7 +37,11 @@ pub(super) struct Messages<'a> {
 
 /// What the guest has written.
 #[derive(Debug)]
-pub(super) struct Vectors(Mutex<State>);
+pub(super) struct Vectors {
+    state: Mutex<State>,
+    /// What of it is enabled, for who may not wait for the function: an [`InterruptMode`].
+    mode: AtomicU8,
+}
 
 #[derive(Debug)]
 struct State {
@@ -50,17 +56,37 @@ struct State {
 impl Vectors {
     pub(super) fn new(registers: &Registers) -> Self {
         let vectors = registers.msix.as_ref().map_or(0, |msix| msix.vectors);
-        Self(Mutex::new(State {
-            table: MsixTable::new(vectors),
-            enabled: false,
-            function_masked: false,
-            connected: vec![None; vectors.into()],
-            msi: None,
-        }))
+        Self {
+            state: Mutex::new(State {
+                table: MsixTable::new(vectors),
+                enabled: false,
+                function_masked: false,
+                connected: vec![None; vectors.into()],
+                msi: None,
+            }),
+            mode: AtomicU8::new(InterruptMode::None as u8),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is enabled; never waits.
+    pub(super) fn mode(&self) -> InterruptMode {
+        let mode = self.mode.load(Ordering::Relaxed);
+        InterruptMode::ALL[usize::from(mode)]
+    }
+
+    fn show(&self, state: &State) {
+        let mode = if state.enabled {
+            InterruptMode::MsiX
+        } else if state.msi.is_some() {
+            InterruptMode::Msi
+        } else {
+            InterruptMode::None
+        };
+        self.mode.store(mode as u8, Ordering::Relaxed);
     }
 }
 
@@ -105,6 +131,7 @@ impl Messages<'_> {
         let mut state = vectors.lock();
         let msix = self.follow_msix(&mut state, read);
         let msi = self.follow_msi(&mut state, read);
+        vectors.show(&state);
         msix || msi
     }
 
@@ -202,6 +229,7 @@ impl Messages<'_> {
         state.function_masked = false;
         state.connected.fill(None);
         state.msi = None;
+        vectors.show(&state);
         self.interrupts.disconnect(InterruptKind::MsiX);
         self.interrupts.disconnect(InterruptKind::Msi);
     }

@@ -27,6 +27,7 @@
 //!
 //! What is in which file: `handle` is what the owner does, `endpoint` the device, `vmd` its registers, `options` its sizes, `ports`
 //! what ports are made of, `position` where functions go. `hierarchy` is all that is inside, and carries out what ports ask for;
+//! `names` and `places` say how things are called, `tree` shows them, `injection` has things go wrong.
 //! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots. `inner` is a function in its
 //! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs.
 
@@ -38,20 +39,26 @@ mod error;
 mod handle;
 mod hierarchy;
 mod hot_plug;
+mod injection;
 mod inner;
 mod life;
 mod messages;
+mod names;
 mod options;
+mod places;
 mod ports;
 mod position;
 mod registers;
+mod tree;
 mod vmd;
 
 pub use endpoint::DomainEndpoint;
 pub use error::DomainError;
 pub use handle::{Domain, DomainFunction};
+pub use injection::Injection;
 pub use options::DomainOptions;
 pub use position::Position;
+pub use tree::{IndicatorState, InterruptMode, NodeKind, PortNode, SlotNode, SriovNode, TreeNode};
 pub use vmd::{MEMORY_BASE, PREFETCHABLE_BASE};
 
 /// The number of a domain's root bus: its driver numbers buses from 0.

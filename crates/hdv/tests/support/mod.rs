@@ -6,6 +6,8 @@
     reason = "each test file uses its own part of this"
 )]
 
+pub mod domain;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

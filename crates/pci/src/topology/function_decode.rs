@@ -123,6 +123,12 @@ impl FunctionDecode {
         self.vfs.map_or(0, |vfs| vfs.active)
     }
 
+    /// The VFs answer accesses to their BARs; false if it is no PF.
+    #[must_use]
+    pub fn vf_memory_enabled(&self) -> bool {
+        self.vfs.is_some_and(|vfs| vfs.memory_enabled)
+    }
+
     /// Memory is decoded as by `other`.
     pub(super) fn same_memory(&self, other: &Self) -> bool {
         let part = |decode: &Self| (decode.memory_enabled, decode.bars, decode.vfs);

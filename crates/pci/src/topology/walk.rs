@@ -115,6 +115,13 @@ impl Topology {
             .is_some_and(|bus| bus.has_siblings(zero, one_device))
     }
 
+    /// What is at a place of a bus, device number in bits 7:3 and function number in bits 2:0, or an ARI function number;
+    /// whether or not software can reach it now.
+    #[must_use]
+    pub fn member_at(&self, parent: Parent, place: u8) -> Option<Member> {
+        self.bus(parent)?.at(place)
+    }
+
     /// What is at a device and function number of a bus, whether or not software can reach it now; below
     /// a root or downstream port `device` is 0 and `function` up to 255.
     #[must_use]
@@ -124,6 +131,6 @@ impl Topology {
         } else {
             RoutingId::new(0, device, function).ok()?.ari_function()
         };
-        self.bus(parent)?.at(place)
+        self.member_at(parent, place)
     }
 }
