@@ -2,6 +2,7 @@
 //! anybody's would.
 
 mod catalog;
+pub mod domain;
 pub mod sensor;
 pub mod sriov_sensor;
 

@@ -1,0 +1,321 @@
+//! Descriptions of domains: the examples, built and enumerated as software does it, and what is refused.
+
+use std::path::{Path, PathBuf};
+
+use hdv::domain::{MEMORY_BASE, PREFETCHABLE_BASE};
+use hdv::pci::RoutingId;
+use hdv::pci::enumerate::{
+    ConfigBus, Enumeration, FoundFunction, HotPlugReserve, Resources, enable_vfs, enumerate,
+};
+use hdv::{BarIndex, TestBench};
+use hdv_devices::domain::DomainDocument;
+
+/// The endpoint's windows.
+const CONFIG: BarIndex = BarIndex::BAR0;
+const WINDOWS: [BarIndex; 3] = [CONFIG, BarIndex::BAR2, BarIndex::BAR4];
+/// Bytes that the endpoint keeps of its window for prefetchable BARs.
+const TABLES: u64 = 0x2000;
+
+/// The endpoint's window onto config space.
+struct Window<'a>(&'a mut TestBench);
+
+fn offset(id: RoutingId, register: u16) -> u64 {
+    u64::from(id.get()) << 12 | u64::from(register)
+}
+
+impl ConfigBus for Window<'_> {
+    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
+        let at = offset(id, register);
+        match data.len() {
+            1 => data.copy_from_slice(&self.0.read::<u8>(CONFIG, at).to_le_bytes()),
+            2 => data.copy_from_slice(&self.0.read::<u16>(CONFIG, at).to_le_bytes()),
+            _ => data.copy_from_slice(&self.0.read::<u32>(CONFIG, at).to_le_bytes()),
+        }
+    }
+
+    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
+        let at = offset(id, register);
+        match *data {
+            [byte] => self.0.write(CONFIG, at, byte),
+            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
+            _ => {
+                let dword = data.try_into().expect("1, 2 or 4 bytes");
+                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
+            }
+        }
+    }
+}
+
+/// Sizes of the endpoint's windows, as software finds them.
+fn sizes(bench: &mut TestBench) -> [u64; 3] {
+    WINDOWS.map(|bar| {
+        let register = bar.offset();
+        let before: u32 = bench.config_read(register);
+        bench.config_write(register, u32::MAX);
+        let probed: u32 = bench.config_read(register);
+        bench.config_write(register, before);
+        u64::from(!(probed & !0xf)) + 1
+    })
+}
+
+struct Built {
+    bench: TestBench,
+    enumeration: Enumeration,
+    sizes: [u64; 3],
+}
+
+/// Builds what a text describes, and enumerates it in the windows that it has.
+fn build(text: &str) -> Built {
+    let document = DomainDocument::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    let (_, endpoint) = document.build().expect("what was checked can be made");
+    let mut bench = TestBench::new(endpoint).expect("an endpoint");
+    let sizes = sizes(&mut bench);
+    let [config, memory, prefetchable] = sizes;
+    let last_bus = u8::try_from((config >> 20) - 1).expect("at most 256 buses");
+    let resources = Resources {
+        buses: 0..=last_bus,
+        memory: MEMORY_BASE..=MEMORY_BASE + memory - 1,
+        prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + prefetchable - 1),
+        hot_plug: HotPlugReserve::default(),
+    };
+    let enumeration = enumerate(&mut Window(&mut bench), &resources);
+    Built {
+        enumeration: enumeration.unwrap_or_else(|error| panic!("{text}: {error}")),
+        bench,
+        sizes,
+    }
+}
+
+impl Built {
+    fn of(&self, device_id: u16) -> Vec<&FoundFunction> {
+        let all = self.enumeration.functions.iter();
+        all.filter(|found| found.device_id == device_id).collect()
+    }
+
+    /// Routing ids of a kind.
+    fn ids(&self, device_id: u16) -> Vec<String> {
+        let ids = self.of(device_id);
+        ids.iter().map(|found| found.id.to_string()).collect()
+    }
+}
+
+const SENSOR: u16 = hdv_devices::sensor::registers::DEVICE_ID;
+const PF: u16 = hdv_devices::sriov_sensor::registers::PF_DEVICE_ID;
+const ROOT_PORT: u16 = 0x0d10;
+const UPSTREAM_PORT: u16 = 0x0d11;
+const DOWNSTREAM_PORT: u16 = 0x0d12;
+
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/domains")
+}
+
+fn example(name: &str) -> Built {
+    let path = examples().join(name);
+    build(&std::fs::read_to_string(path).expect("an example"))
+}
+
+#[test]
+fn every_example_is_known_here() {
+    let entries = std::fs::read_dir(examples()).expect("the examples");
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.ends_with(".toml")).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["deep.toml", "hotplug.toml", "pf.toml", "switch.toml"]
+    );
+}
+
+#[test]
+fn a_pf_has_64_vfs() {
+    let mut built = example("pf.toml");
+    let pf = built.of(PF)[0].clone();
+    assert_eq!(pf.id.to_string(), "01:00.0");
+    let vfs = enable_vfs(&mut Window(&mut built.bench), &pf, 64);
+    assert_eq!(vfs.len(), 64);
+    let last = vfs[63];
+    assert_eq!(last.get(), 0x0140);
+    assert_eq!(built.bench.read::<u32>(CONFIG, offset(last, 0)), u32::MAX);
+    assert_ne!(built.bench.read::<u16>(CONFIG, offset(last, 8)), u16::MAX);
+    let beyond = RoutingId::from(last.get() + 1);
+    assert_eq!(built.bench.read::<u16>(CONFIG, offset(beyond, 8)), u16::MAX);
+}
+
+#[test]
+fn a_switch_has_8_sensors() {
+    let built = example("switch.toml");
+    assert_eq!(built.ids(ROOT_PORT), ["00:01.0"]);
+    assert_eq!(built.ids(UPSTREAM_PORT), ["01:00.0"]);
+    assert_eq!(built.ids(DOWNSTREAM_PORT).len(), 8);
+    let expected: Vec<_> = (3..11).map(|bus| format!("{bus:02x}:00.0")).collect();
+    assert_eq!(built.ids(SENSOR), expected);
+}
+
+#[test]
+fn the_deepest_one_uses_every_bus() {
+    let built = example("deep.toml");
+    assert_eq!(built.sizes[0], 256 << 20);
+    assert_eq!(built.ids(SENSOR), ["ff:00.0"]);
+    assert_eq!(built.ids(DOWNSTREAM_PORT).len(), 127);
+}
+
+#[test]
+fn slots_are_full_and_empty() {
+    let built = example("hotplug.toml");
+    let root_ports = built.of(ROOT_PORT);
+    let slots = root_ports.iter().filter_map(|port| port.bridge.as_ref());
+    assert_eq!(slots.filter(|bridge| bridge.hot_plug).count(), 8);
+    assert_eq!(built.ids(SENSOR).len(), 5);
+    // Each slot has buses for a switch that comes later.
+    assert_eq!(built.sizes[0], 128 << 20);
+    let sensors = built.of(SENSOR);
+    let buses: Vec<_> = sensors.iter().map(|found| found.id.bus()).collect();
+    assert_eq!(buses, [1, 10, 19, 28, 37]);
+}
+
+#[test]
+fn what_is_not_given_is_worked_out() {
+    const SINE: &str = "set = { source = \"sine\" }";
+    let one = build(&format!("[[port]]\ndevice = \"sensor\"\n{SINE}"));
+    assert_eq!(one.sizes, [32 << 20, 64 << 20, 1 << 30]);
+    // VFs without ARI are on buses of their own.
+    let settings = "set = { vfs = 1024, ari = false, source = \"sine\" }";
+    let text = format!("[[port]]\ncount = 9\ndevice = \"sriov-sensor\"\n{settings}");
+    let buses = build(&text).sizes[0] >> 20;
+    assert_eq!(buses, 64);
+    // Each port's window is a whole MiB at least.
+    let text = format!("[[port]]\nname = \"p\"\ncount = 200\ndevice = \"sensor\"\n{SINE}");
+    let many = build(&text);
+    assert_eq!(many.sizes[..2], [256 << 20, 256 << 20]);
+    assert_eq!(many.ids(SENSOR).len(), 200);
+    let sizes = "buses = 8\nmemory = \"16M\"\nprefetchable = \"2M\"\nvectors = 4\n";
+    let given = build(&format!("{sizes}[[port]]\ndevice = \"sensor\"\n{SINE}"));
+    assert_eq!(given.sizes, [8 << 20, 16 << 20, 2 << 20]);
+}
+
+#[test]
+fn ports_nest_and_devices_have_functions() {
+    let text = r#"
+        name = "lab"
+        [[port]]
+        name = "a"
+        [[port.switch]]
+        name = "b"
+        count = 2
+        slot = true
+        [[port.switch]]
+        switch = { device = "sensor", set.source = "sine" }
+        [[port.switch]]
+        slot = 1
+        [[port.switch.function]]
+        device = "sensor"
+        set = { source = "sine" }
+        [[port.switch.function]]
+        device = "sensor"
+        number = 5
+        name = "last"
+        set = { source = "sine" }
+    "#;
+    assert_eq!(DomainDocument::parse(text).unwrap().name(), Some("lab"));
+    let built = build(text);
+    assert_eq!(built.ids(DOWNSTREAM_PORT).len(), 5);
+    let functions = built.of(SENSOR);
+    let numbers: Vec<_> = functions.iter().map(|found| found.id.function()).collect();
+    assert_eq!(numbers, [0, 0, 5]);
+}
+
+#[test]
+fn what_is_wrong_is_told_with_its_place() {
+    for (text, expected) in [
+        ("", "there is no port: begin one with [[port]]"),
+        ("[[port]]\nname = \"a\"\nspeed = 1", "line 3"),
+        ("[[port]]\nslot = -1", "true, false or the slot's number"),
+        ("[[port]]\nslot = 8192", "true, false or the slot's number"),
+        ("memory = \"64 MB\"\n[[port]]", "such as \"64M\""),
+        (
+            "memory = \"3M\"\n[[port]]",
+            "a domain cannot have 3145728 bytes of memory",
+        ),
+        ("vectors = 1\n[[port]]", "an endpoint cannot have 1 vectors"),
+        ("name = \"a/b\"\n[[port]]", "\"a/b\" cannot be a name"),
+        (
+            "\n[[port]]\nname = \"01.0\"",
+            "line 2, port \"01.0\": \"01.0\" cannot be a name",
+        ),
+        (
+            "[[port]]\nname = \"a\"\n[[port]]\nname = \"a\"",
+            "line 3, port \"a\": the name \"a\" is taken",
+        ),
+        (
+            "[[port]]\nname = \"a\"\ndevice = \"censor\"",
+            "line 1, port \"a\": there is no device \"censor\"; there are: sensor, sriov-sensor (`hdv devices`",
+        ),
+        (
+            "[[port]]\ndevice = \"sensor\"\nset = { sauce = 1 }",
+            "line 1, port \"port-1\": sensor has no setting \"sauce\": it has source",
+        ),
+        (
+            "[[port]]\ndevice = \"sensor\"\nset = { source = [1] }",
+            "setting \"source\" is of type array; a string",
+        ),
+        (
+            "[[port]]\ndevice = \"sensor\"\nset = { source = \"csv:/nowhere\" }",
+            "sensor: source=csv:/nowhere: /nowhere:",
+        ),
+        (
+            "[[port]]\ndevice = \"sriov-sensor\"\nset = { enable = 3 }",
+            "setting \"enable\" has no meaning in a domain",
+        ),
+        ("[[port]]\nset = { a = 1 }", "set needs a device beside it"),
+        (
+            "[[port]]\ndevice = \"sensor\"\nswitch = {}",
+            "device and switch cannot both be below a port",
+        ),
+        (
+            "[[port]]\ncount = 0",
+            "count = 0 is not possible: 1 to 255 is",
+        ),
+        ("[[port]]\ndepth = 256", "depth = 256 is not possible"),
+        (
+            "[[port]]\ncount = 255\nslot = 1",
+            "slot = 1 is one slot, and there are 255",
+        ),
+        (
+            "[[port]]\nslot = 1\n[[port]]\nslot = 1",
+            "line 3, a port without a name: slot 1 is another port's",
+        ),
+        ("[[port]]\nbutton = true", "button needs slot = true"),
+        ("[[port]]\ndepth = 128", "there are more than 255 ports"),
+        (
+            "[[port]]\nswitch = []",
+            "a switch has 1 to 32 downstream ports, and this one has 0",
+        ),
+        (
+            "[[port]]\nswitch = { count = 33 }",
+            "and this one has 33; nest switches",
+        ),
+        (
+            "[[port]]\n[[port.function]]\ndevice = \"sensor\"\nnumber = 1",
+            "function 1 is not possible",
+        ),
+        (
+            "[[port]]\n[[port.function]]\ndevice = \"sensor\"\n[[port.function]]\ndevice = \"sensor\"\nnumber = 8",
+            "function 8 is not possible",
+        ),
+        (
+            "[[port]]\n[[port.function]]\ndevice = \"sensor\"\n[[port.function]]\ndevice = \"sriov-sensor\"",
+            "sriov-sensor is a physical function, which is alone",
+        ),
+        (
+            "buses = 2\n[[port]]\ndevice = \"sriov-sensor\"\nset = { vfs = 300 }",
+            "3 buses are needed, and there are 2",
+        ),
+        (
+            "memory = \"1M\"\n[[port]]\ncount = 2\ndevice = \"sensor\"",
+            "the BARs need 0x200000 bytes of the memory window",
+        ),
+    ] {
+        let error = DomainDocument::parse(text).expect_err(text).to_string();
+        assert!(error.contains(expected), "{text}\n{error}");
+    }
+}
