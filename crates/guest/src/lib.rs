@@ -8,6 +8,7 @@
 //!
 //! Nothing here knows how a device is emulated.
 
+pub mod ask;
 pub mod camera;
 pub mod checks;
 pub mod checksum;

@@ -68,6 +68,18 @@ pub enum Line {
         /// Which boot of the guest, from 1.
         round: u32,
     },
+    /// Whoever started the guest is asked to do something and to answer on the console (`ask`).
+    Ask {
+        /// What to do: a verb and what it is about, separated by spaces.
+        words: String,
+    },
+    /// Text for people to look at, of several lines.
+    Text {
+        /// What it is.
+        title: String,
+        /// The text.
+        text: String,
+    },
     /// One of our functions came or went (watch mode).
     Device {
         /// Its PCI address.

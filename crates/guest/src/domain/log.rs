@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use rustix::fs::OFlags;
 
-use super::{DRIVER, INSIDE};
+use super::INSIDE;
+use super::found::DRIVER;
 use crate::checks::{Verdict, ensure};
 use crate::platform::Error;
 

@@ -143,7 +143,7 @@ impl Guest {
             match mode {
                 Mode::Wait => self.wait(),
                 Mode::Sriov => sriov::check(&mut |line| self.take(line)),
-                Mode::Domain => domain::check(&mut |line| self.take(line)),
+                Mode::Domain => domain::check(&parameters.domain, &mut |line| self.take(line)),
                 Mode::Watch => match self.watch(parameters) {
                     Next::GoOn => {}
                     next => return next,

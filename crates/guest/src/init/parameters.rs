@@ -5,6 +5,7 @@
 //! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `direct`, `live`, `quota`, `gone`, `wait`, `sriov`, `domain`, `watch` | `vfio` |
 //! | `openhdv.devices=A,B` | what to check: `sensor`, `sensor-vf` in place of it, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
 //! | `openhdv.checks=A,B` | which checks, by name | all of these devices |
+//! | `openhdv.domain=A,B` | which parts of the checks of a domain ([`crate::domain`]) | `functions` |
 //! | `openhdv.sensors=N` | sensors that must be there, if they are checked | 1 |
 //! | `openhdv.source=KIND` | what they measure: `sine`, `any` | `sine` |
 //! | `openhdv.samples=N` | samples of the check `ring-samples` | 1000000 |
@@ -25,6 +26,7 @@ use hdv_devices::sensor::registers::DEVICE_ID;
 use hdv_devices::sriov_sensor::registers::VF_DEVICE_ID;
 
 use crate::checks::{Selection, Settings, Source};
+use crate::domain::Part;
 use crate::families::{self, FAMILIES};
 use crate::family::Family;
 
@@ -119,6 +121,8 @@ pub struct Parameters {
     pub devices: Vec<Kind>,
     /// Which checks.
     pub checks: Selection,
+    /// Parts of the checks of a domain.
+    pub domain: Vec<Part>,
     /// Sensors that must be there.
     pub sensors: usize,
     /// What the checks need to know.
@@ -141,6 +145,7 @@ impl Default for Parameters {
             modes: vec![Mode::Vfio],
             devices: vec![Kind::Sensor],
             checks: Selection::all(),
+            domain: vec![Part::Functions],
             sensors: 1,
             settings: Settings::default(),
             quota: None,
@@ -218,6 +223,7 @@ impl Parameters {
             "mode" => self.modes = list(value)?,
             "devices" => self.set_devices(list(value)?)?,
             "checks" => self.checks = families::select(value.split(','))?,
+            "domain" => self.domain = list(value)?,
             "sensors" => self.sensors = one(value)?,
             "source" => self.settings.source = one(value)?,
             "samples" => self.settings.samples = one(value)?,
@@ -265,9 +271,10 @@ mod tests {
             "console=ttyS0 quiet openhdv.mode=sysfs,vfio,live openhdv.checks=identity,two-sensors \
              openhdv.sensors=2 openhdv.source=any openhdv.samples=5 openhdv.samples-of-two=6 \
              openhdv.period=7 openhdv.seconds=8 openhdv.live-period=9 openhdv.reboot=1 \
-             openhdv.deadline=10",
+             openhdv.deadline=10 openhdv.domain=functions",
         );
         assert_eq!(wrong, [""; 0]);
+        assert_eq!(parameters.domain, [Part::Functions]);
         assert_eq!(parameters.modes, [Mode::Sysfs, Mode::Vfio, Mode::Live]);
         assert_eq!(
             parameters.checks.of_sensors(),

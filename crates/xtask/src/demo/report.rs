@@ -90,10 +90,12 @@ impl Report {
         mut guest: lab::Guest,
         silence: Duration,
     ) {
-        let (_, followed) = guest.follow(1, silence, &mut |line| {
-            if let report::Line::Check(outcome) = line {
-                self.add_outcome(ui, part, outcome);
+        let (_, followed) = guest.follow(1, silence, &mut |line| match line {
+            report::Line::Check(outcome) => self.add_outcome(ui, part, outcome),
+            report::Line::Text { title, text } => {
+                ui.line(&format!("guest: {title}\n{text}"));
             }
+            _ => {}
         });
         if let Err(why) = followed {
             self.add(ui, format!("{part}: guest"), false, why);

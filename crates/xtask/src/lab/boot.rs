@@ -1,8 +1,10 @@
 //! One boot of the lab's guest and the lines it prints.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hdv_guest::ask;
 use hdv_guest::report::Line;
 use hdv_qemu::guest::{RunningGuest, Scratch};
 use hdv_qemu::machine::{KERNEL_PARAMETERS, Machine, Serial, VfioUserDevice};
@@ -73,18 +75,39 @@ impl Lab {
         }
         Ok(Guest {
             running: RunningGuest::start(&self.qemu, machine, Scratch::new()?)?,
+            doer: Box::new(|words| Err(format!("nobody here does {words:?}"))),
         })
     }
 }
 
+/// Does what the guest program asks for in words; what there is to tell of it, or why it is not done.
+type Doer = Box<dyn FnMut(&str) -> Result<String, String>>;
+
 /// A guest that runs the guest program.
-#[derive(Debug)]
 pub(crate) struct Guest {
     running: RunningGuest,
+    doer: Doer,
+}
+
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guest")
+            .field("running", &self.running)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Guest {
-    /// The next line of the guest program; `None` when QEMU has ended or the task is to end.
+    /// The same guest, for which `doer` does what its program asks for while its lines are taken.
+    pub(crate) fn with_doer(
+        mut self,
+        doer: impl FnMut(&str) -> Result<String, String> + 'static,
+    ) -> Self {
+        self.doer = Box::new(doer);
+        self
+    }
+
+    /// The next line of the guest program, beside what it asks for, which is done; `None` when QEMU has ended or the task is to end.
     fn next(&mut self, limit: Duration) -> hdv_qemu::Result<Option<Line>> {
         let deadline = Instant::now() + limit;
         while !interrupt::requested() {
@@ -93,11 +116,14 @@ impl Guest {
                 Err(hdv_qemu::Error::TimedOut { .. }) if left > LOOK => {}
                 Err(error) => return Err(error),
                 Ok(None) => return Ok(None),
-                Ok(Some(text)) => {
-                    if let Some(line) = Line::parse(&text) {
-                        return Ok(Some(line));
+                Ok(Some(text)) => match Line::parse(&text) {
+                    Some(Line::Ask { words }) => {
+                        let answer = ask::answer(&(self.doer)(&words));
+                        self.running.send(answer.as_bytes())?;
                     }
-                }
+                    Some(line) => return Ok(Some(line)),
+                    None => {}
+                },
             }
         }
         Ok(None)

@@ -1,5 +1,6 @@
 //! A domain in a real guest: the VMD driver of a stock kernel enumerates it, and the kernel brings VFs of the PF inside.
 
+mod doer;
 mod fill;
 
 use std::time::Duration;
@@ -45,7 +46,10 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
         ..Boot::default()
     };
     ui.doing("booting a guest with a domain");
-    report.add_boot(ui, PART, lab.boot(&boot)?, SILENCE);
+    let doing = domain.clone();
+    let guest = lab.boot(&boot)?;
+    let guest = guest.with_doer(move |words| doer::act(&doing, words));
+    report.add_boot(ui, PART, guest, SILENCE);
     ui.finish();
     report.print(false);
     if report.ok() {
