@@ -1,6 +1,6 @@
 //! The hot path allocates nothing, from the socket to the device and back: register accesses,
 //! copies from and to guest memory, interrupts, doorbells and sections, each on the session's own
-//! thread.
+//! thread; also of a device inside a domain.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -8,10 +8,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hdv::domain::{Domain, DomainOptions, MEMORY_BASE, Position};
+use hdv::pci::RoutingId;
+use hdv::pci::enumerate::{ConfigBus, HotPlugReserve, Resources, enumerate};
 use hdv::{
     Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, Delivery, Details,
     DeviceCallbacks, DeviceContext, DeviceError, DeviceHost, Doorbell, GuestAddress, HostOptions,
     Identity, Msi, Msix, PciDevice, PnpId, Section, SectionFlags, TestBench, callback_function,
+    pci_function,
 };
 use hdv_vfio_user::client::{Client, ClientOptions};
 use hdv_vfio_user::{DmaFlags, vfio};
@@ -67,6 +71,8 @@ const COPY: u64 = 0x08;
 const SIGNAL: u64 = 0x10;
 /// A write of 1 begins to count the session's thread, of 0 ends it, of 2 allocates.
 const COUNT: u64 = 0x18;
+/// The MSI-X table of the device that has one.
+const TABLE: u64 = 0x800;
 /// Where guest memory begins, and where the second of two regions does.
 const MEMORY: u64 = 0x10_0000;
 const REGION_BYTES: u64 = 0x4000;
@@ -182,6 +188,16 @@ fn with_device(
     index: u32,
     test: impl FnOnce(&mut Client),
 ) {
+    with_served(kind, (index, 0), |device| device, test);
+}
+
+/// The same, with what the device is put into being served, and eventfds for two vectors of that from `first` on.
+fn with_served<T: PciDevice + 'static>(
+    kind: fn(hdv::ConfigSpaceBuilder) -> hdv::ConfigSpaceBuilder,
+    (index, first): (u32, u32),
+    put: impl FnOnce(Busy) -> T,
+    test: impl FnOnce(&mut Client),
+) {
     let _one = ONE_AT_A_TIME
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -196,7 +212,7 @@ fn with_device(
         page: Box::new([0; 4096]),
         event: doorbell.try_clone().expect("a descriptor"),
     };
-    host.serve(&socket, "busy", device).expect("served");
+    host.serve(&socket, "busy", put(device)).expect("served");
     let mut client = Client::connect(&socket, ClientOptions::default()).expect("connected");
     let file = rustix::fs::memfd_create("memory", MemfdFlags::CLOEXEC).expect("a file");
     rustix::fs::ftruncate(&file, 2 * REGION_BYTES).expect("a length");
@@ -212,7 +228,7 @@ fn with_device(
     }
     let events = [event(), event()];
     client
-        .set_irq_event_fds(index, 0, &[events[0].as_fd(), events[1].as_fd()])
+        .set_irq_event_fds(index, first, &[events[0].as_fd(), events[1].as_fd()])
         .expect("connected");
     test(&mut client);
     for event in events.iter().chain([&doorbell]) {
@@ -222,16 +238,26 @@ fn with_device(
 }
 
 fn write(client: &mut Client, offset: u64, value: u64) {
+    write_at(client, (vfio::region::BAR0, 0), offset, value);
+}
+
+/// Writes to the device's BAR 0, which begins there.
+fn write_at(client: &mut Client, (region, base): (u32, u64), offset: u64, value: u64) {
     client
-        .region_write(vfio::region::BAR0, offset, &value.to_le_bytes())
+        .region_write(region, base + offset, &value.to_le_bytes())
         .expect("written");
 }
 
 /// Allocations of this thread and the session's while `work` runs.
 fn counted(client: &mut Client, work: impl Fn(&mut Client)) -> u64 {
+    counted_at(client, (vfio::region::BAR0, 0), work)
+}
+
+/// The same, of a device whose BAR 0 begins there.
+fn counted_at(client: &mut Client, bar0: (u32, u64), work: impl Fn(&mut Client)) -> u64 {
     // What is made once, at the first use, is made before.
     work(client);
-    write(client, COUNT, 1);
+    write_at(client, bar0, COUNT, 1);
     COUNTED.set(true);
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     for _ in 0..500 {
@@ -239,7 +265,7 @@ fn counted(client: &mut Client, work: impl Fn(&mut Client)) -> u64 {
     }
     let after = ALLOCATIONS.load(Ordering::SeqCst);
     COUNTED.set(false);
-    write(client, COUNT, 0);
+    write_at(client, bar0, COUNT, 0);
     after - before
 }
 
@@ -281,13 +307,14 @@ fn everything(client: &mut Client) {
     write(client, SIGNAL, 1);
 }
 
+fn two_vectors(builder: hdv::ConfigSpaceBuilder) -> hdv::ConfigSpaceBuilder {
+    let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
+    builder.capability(Msix::new(2, place(0x800), place(0xc00)))
+}
+
 #[test]
 fn accesses_copies_and_msix_interrupts_allocate_nothing() {
-    let msix = |builder: hdv::ConfigSpaceBuilder| {
-        let place = |offset| BarOffset::new(BarIndex::BAR0, offset);
-        builder.capability(Msix::new(2, place(0x800), place(0xc00)))
-    };
-    with_device(msix, vfio::irq::MSIX, |client| {
+    with_device(two_vectors, vfio::irq::MSIX, |client| {
         assert_eq!(counted(client, everything), 0);
     });
 }
@@ -309,6 +336,125 @@ fn the_counter_sees_the_session_s_thread() {
             write(client, COUNT, 2);
         };
         assert!(counted(client, allocate) >= 500);
+    });
+}
+
+/// The window onto config space of a domain.
+struct Window<'a>(&'a mut Client);
+
+/// Where in the endpoint's window onto config space a register is.
+fn register(id: RoutingId, offset: u16) -> u64 {
+    u64::from(id.get()) << 12 | u64::from(offset)
+}
+
+impl ConfigBus for Window<'_> {
+    fn read(&mut self, id: RoutingId, offset: u16, data: &mut [u8]) {
+        let read = self
+            .0
+            .region_read(vfio::region::BAR0, register(id, offset), data);
+        read.expect("read");
+    }
+
+    fn write(&mut self, id: RoutingId, offset: u16, data: &[u8]) {
+        let written = self
+            .0
+            .region_write(vfio::region::BAR0, register(id, offset), data);
+        written.expect("written");
+    }
+}
+
+fn in_a_domain(device: Busy) -> impl PciDevice {
+    let (domain, endpoint) = Domain::new(DomainOptions::new()).expect("possible sizes");
+    let port = domain.add_root_port(1, 0, None).expect("a free place");
+    let content = pci_function(Box::new(device)).expect("a function");
+    let attached = domain.attach(Position::below(port), "busy", content, &[]);
+    attached.expect("a free place");
+    endpoint
+}
+
+/// Everything of a device inside a domain, whose routing id and BARs these are.
+fn everything_inside(client: &mut Client, id: RoutingId, [bar0, bar2]: [u64; 2]) {
+    let (config, memory) = (vfio::region::BAR0, vfio::region::BAR2);
+    let port = RoutingId::new(0, 1, 0).expect("there is one");
+    let mut data = [0; 8];
+    for size in [1, 2, 4, 8] {
+        for at in [register(port, 0x18), register(id, 0x08), register(id, 0x40)] {
+            client
+                .region_read(config, at, &mut data[..size])
+                .expect("read");
+        }
+        client
+            .region_read(memory, bar0 + SCRATCH, &mut data[..size])
+            .expect("read");
+        client
+            .region_write(memory, bar0 + SCRATCH, &data[..size])
+            .expect("written");
+        client
+            .region_write(memory, bar2 + SECTION, &[7; 8][..size])
+            .expect("written");
+        for offset in [DOORBELL, DOORBELL_PAGE] {
+            let value = 7u64.to_le_bytes();
+            client
+                .region_write(memory, bar2 + offset, &value[..size])
+                .expect("written");
+        }
+    }
+    // What routing follows, unchanged: a command register, a BAR, bus numbers.
+    for at in [register(id, 0x04), register(id, 0x10), register(port, 0x18)] {
+        client
+            .region_read(config, at, &mut data[..4])
+            .expect("read");
+        client
+            .region_write(config, at, &data[..4])
+            .expect("written");
+    }
+    // A vector is masked and unmasked.
+    for masked in [1_u32, 0] {
+        let control = bar0 + TABLE + 12;
+        client
+            .region_write(memory, control, &masked.to_le_bytes())
+            .expect("written");
+    }
+    let bar0 = (memory, bar0);
+    write_at(client, bar0, COPY, 0);
+    write_at(client, bar0, SIGNAL, 0);
+    write_at(client, bar0, SIGNAL, 1);
+}
+
+#[test]
+fn a_device_inside_a_domain_allocates_nothing() {
+    with_served(two_vectors, (vfio::irq::MSIX, 1), in_a_domain, |client| {
+        let resources = Resources {
+            buses: 0..=31,
+            memory: MEMORY_BASE..=MEMORY_BASE + (64 << 20) - 1,
+            prefetchable: None,
+            hot_plug: HotPlugReserve::NONE,
+        };
+        let found = enumerate(&mut Window(client), &resources).expect("it fits");
+        let device = found.functions.last().expect("it is the last");
+        let id = device.id;
+        let bars = [0, 1].map(|bar: usize| device.bars[bar].address - MEMORY_BASE);
+        let bar0 = (vfio::region::BAR2, bars[0]);
+        for vector in [0, 1] {
+            let entry = TABLE + 16 * vector;
+            write_at(client, bar0, entry, 0xfee0_0000 | (vector + 1) << 12);
+            write_at(client, bar0, entry + 8, 0);
+        }
+        let mut bus = Window(client);
+        let mut at = [0];
+        bus.read(id, 0x34, &mut at);
+        let mut entry = [0; 2];
+        loop {
+            bus.read(id, at[0].into(), &mut entry);
+            if entry[0] == 0x11 {
+                break;
+            }
+            assert_ne!(entry[1], 0, "no MSI-X");
+            at[0] = entry[1];
+        }
+        bus.write(id, u16::from(at[0]) + 2, &[0x00, 0x80]);
+        let work = |client: &mut Client| everything_inside(client, id, bars);
+        assert_eq!(counted_at(client, bar0, work), 0);
     });
 }
 
