@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use hdv_pci::{BarIndex, Identity};
+use hdv_pci::{BarIndex, DetectedError, ErrorMessage, Identity};
 
 use crate::carrier::FunctionCarrier;
 use crate::device::DeviceError;
@@ -30,6 +30,17 @@ pub enum ConfigWrite {
     /// It reset the function: function level reset (6.6.2), or from D3hot to D0 without No Soft Reset
     /// (7.5.2.2).
     Reset,
+}
+
+/// What became of an error that a function was to record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorRecord {
+    /// Nobody but its device can record one there.
+    Impossible,
+    /// It is recorded; software does not want to be told of it.
+    Kept,
+    /// It is recorded, and the function sends this message up.
+    Sent(ErrorMessage),
 }
 
 /// One PCI function.
@@ -90,6 +101,13 @@ pub trait Function: Any + Send {
     /// [`power_on`](Self::power_on).
     fn carried_by(&mut self, carrier: Arc<dyn FunctionCarrier>) {
         let _ = carrier;
+    }
+
+    /// Whoever carries its bus found an error of this function, which it records in config space as if it had detected it
+    /// itself (6.2). It records nothing unless it keeps config space for its device.
+    fn record_error(&mut self, error: DetectedError) -> ErrorRecord {
+        let _ = error;
+        ErrorRecord::Impossible
     }
 
     /// Reads a BAR; any length and alignment.

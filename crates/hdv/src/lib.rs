@@ -71,7 +71,7 @@ pub use callbacks::{Details, DeviceCallbacks, PnpId, callback_function};
 pub use carrier::{BroughtFunction, FunctionCarrier};
 pub use device::{DeviceContext, DeviceError, PciDevice};
 pub use error::{DeviceId, HostError};
-pub use function::{ConfigWrite, Function, ResetScope};
+pub use function::{ConfigWrite, ErrorRecord, Function, ResetScope};
 /// Why a socket cannot be had.
 pub use hdv_control::BindError;
 /// All that a config space can be declared with, the facts of the standard included.

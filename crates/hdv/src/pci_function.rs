@@ -2,12 +2,12 @@
 //! emulated here, everything else goes to the device.
 
 use hdv_pci::spec::msix::{ENTRY_SIZE, pending_size, table_size};
-use hdv_pci::{BarIndex, ConfigSpace, Effects, Identity, MsixTable};
+use hdv_pci::{BarIndex, ConfigSpace, DetectedError, Effects, Identity, MsixTable};
 
 use crate::access::{self, BarAccess, BarPart};
 use crate::device::{DeviceContext, DeviceError, PciDevice};
 use crate::error::HostError;
-use crate::function::{ConfigWrite, Function, ResetScope};
+use crate::function::{ConfigWrite, ErrorRecord, Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
@@ -257,6 +257,13 @@ impl Function for PciFunction {
     fn config_write_as_vf(&mut self, offset: u16, data: &[u8]) -> ConfigWrite {
         let effects = self.config.write_as_vf(offset, data);
         self.act_on(effects)
+    }
+
+    fn record_error(&mut self, error: DetectedError) -> ErrorRecord {
+        match self.config.record_error(error, None) {
+            Some(message) => ErrorRecord::Sent(message),
+            None => ErrorRecord::Kept,
+        }
     }
 
     fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]) {

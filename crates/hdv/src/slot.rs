@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hdv_pci::spec::header::INTERRUPT_PIN;
-use hdv_pci::{BarIndex, Identity};
+use hdv_pci::{BarIndex, DetectedError, Identity};
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::calls::{self, Call, HostToken};
 use crate::carrier::FunctionCarrier;
 use crate::device::DeviceError;
 use crate::error::HostError;
-use crate::function::{ConfigWrite, Function, ResetScope};
+use crate::function::{ConfigWrite, ErrorRecord, Function, ResetScope};
 use crate::interrupts::{InterruptKind, Interrupts};
 use crate::memory::GuestMemory;
 use crate::mmio::Mmio;
@@ -392,6 +392,13 @@ impl Slot {
         self.access("a change of its interrupts", |function| {
             function.interrupts_changed();
         });
+    }
+
+    /// The function records an error; `None` if it failed or is gone.
+    pub(crate) fn record_error(&self, error: DetectedError) -> Option<ErrorRecord> {
+        self.access("the record of an error", |function| {
+            function.record_error(error)
+        })
     }
 
     /// Calls into the function as an `F`, as one of its calls; `None` if it is none, failed or is gone.

@@ -16,6 +16,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use hdv::pci::Aer;
 use hdv::{
     Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, DeviceContext,
     DeviceError, Identity, Msix, PciDevice, PciExpress, PowerManagement,
@@ -120,6 +121,7 @@ impl PciDevice for Sensor {
             .capability(PowerManagement::new())
             .capability(PciExpress::endpoint())
             .capability(Msix::new(VECTORS, place(MSIX_TABLE), place(MSIX_PENDING)))
+            .extended_capability(Aer::new())
             .build()
     }
 

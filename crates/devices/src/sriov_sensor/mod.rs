@@ -9,6 +9,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
+use hdv::pci::Aer;
 use hdv::{
     Bar, BarAccess, BarIndex, ClassCode, ConfigError, ConfigSpace, DeviceError, Identity,
     PciDevice, PciExpress, PowerManagement,
@@ -177,6 +178,7 @@ impl PciDevice for SriovSensor {
             .bar(BarIndex::BAR0, Bar::memory64(bar0_size(self.total_vfs())))
             .capability(PowerManagement::new())
             .capability(PciExpress::endpoint())
+            .extended_capability(Aer::new())
             .build()
     }
 

@@ -49,7 +49,7 @@ impl DomainFunction {
 /// A PCIe hierarchy behind one endpoint. Clones are of the same one.
 #[derive(Clone)]
 pub struct Domain {
-    hierarchy: Arc<Hierarchy>,
+    pub(super) hierarchy: Arc<Hierarchy>,
 }
 
 impl Domain {

@@ -12,7 +12,6 @@ use hdv_pci::{ConfigSpace, Effects, SlotView};
 
 use super::ROOT_BUS;
 use super::inner::{Context, Inner};
-use super::messages::Fold;
 use super::names::Names;
 use crate::calls::HostToken;
 use crate::error::DeviceId;
@@ -122,12 +121,9 @@ impl Hierarchy {
             self.reset_below(port);
         }
         if effects.contains(Effects::PORT_INTERRUPT) {
-            let state = self.lock();
-            if let Some(context) = &state.context
-                && let Some(config) = state.topology.port(port)
-            {
-                interrupt(config, &*context.fold);
-            }
+            self.lock().interrupt(port);
+        } else if effects.contains(Effects::MSI) {
+            self.lock().interrupt_if_pending(port);
         }
     }
 
@@ -170,18 +166,5 @@ impl State {
 
     pub(super) fn reset_port(&mut self, port: PortId) {
         let _ = self.topology.change_port(port, ConfigSpace::reset);
-    }
-}
-
-/// Sends a port's interrupt, if it may send any.
-fn interrupt(config: &ConfigSpace, fold: &Fold) {
-    let message = config
-        .msi()
-        .filter(|msi| msi.mask & 1 == 0)
-        .and_then(|msi| msi.message(0));
-    if let Some((address, data)) = message
-        && let Some((interrupts, vector)) = fold(address, data)
-    {
-        interrupts.signal(vector);
     }
 }

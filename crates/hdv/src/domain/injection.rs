@@ -1,10 +1,14 @@
 //! What goes wrong on demand, so that it can be seen what software makes of it.
 
-use hdv_pci::topology::{Member, PortId, TopologyError};
-use hdv_pci::{ConfigSpace, DetectedError};
+use std::sync::Arc;
+
+use hdv_pci::topology::{FunctionId, Member, PortId, TopologyError};
+use hdv_pci::{ConfigSpace, DetectedError, ErrorMessage};
 
 use super::error::DomainError;
 use super::hierarchy::{Hierarchy, State};
+use super::inner::Inner;
+use crate::function::ErrorRecord;
 
 /// What can go wrong at a port or function. A surprise removal is [`Domain::pull`](super::Domain::pull).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,10 +38,37 @@ impl Hierarchy {
     }
 
     fn inject_error(&self, member: Member, error: DetectedError) -> Result<(), DomainError> {
-        let _ = error;
-        Err(self
-            .lock()
-            .refuse(member, "it cannot have errors injected yet"))
+        let message = match member {
+            Member::Port(port) => {
+                let record = |config: &mut ConfigSpace| config.record_error(error, None);
+                self.lock().topology.change_port(port, record)?
+            }
+            Member::Function(function) => {
+                let inner = self.lock().reporting(function)?;
+                let reason = match inner.slot().record_error(error) {
+                    Some(ErrorRecord::Sent(message)) => return self.send_error(member, message),
+                    Some(ErrorRecord::Kept) => return Ok(()),
+                    Some(ErrorRecord::Impossible) => {
+                        "its device keeps config space itself, so that only the device can record an error: name the port \
+                         above it, or have the device do it"
+                    }
+                    None => "its device failed or is gone, so that nothing can be recorded there",
+                };
+                return Err(self.lock().refuse(member, reason));
+            }
+        };
+        match message {
+            Some(message) => self.send_error(member, message),
+            None => Ok(()),
+        }
+    }
+
+    fn send_error(&self, from: Member, message: ErrorMessage) -> Result<(), DomainError> {
+        let sent = self.lock().topology.send_error(from, message)?;
+        if let Some((root_port, effects)) = sent {
+            self.act(root_port, effects);
+        }
+        Ok(())
     }
 
     fn set_link(&self, member: Member, active: bool) -> Result<(), DomainError> {
@@ -62,6 +93,20 @@ impl State {
             place: self.describe(member),
             reason,
         }
+    }
+
+    /// A function that has somebody to report errors to.
+    ///
+    /// # Errors
+    /// There is no such function, or no root port above it.
+    fn reporting(&self, id: FunctionId) -> Result<Arc<Inner>, DomainError> {
+        let inner = self.functions.get(&id);
+        let inner = inner.ok_or(TopologyError::NoFunction(id))?;
+        if self.topology.root_port(Member::Function(id)).is_none() {
+            let reason = "it is on the root bus, where there is no root port to report an error to: attach it below one";
+            return Err(self.refuse(Member::Function(id), reason));
+        }
+        Ok(Arc::clone(inner))
     }
 
     /// # Errors

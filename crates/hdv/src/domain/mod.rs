@@ -28,7 +28,8 @@
 //! What is in which file: `handle` is what the owner does, `endpoint` the device, `vmd` its registers, `options` its sizes, `ports`
 //! what ports are made of, `position` where functions go. `hierarchy` is all that is inside, and carries out what ports ask for;
 //! `names` and `places` say how things are called, `tree` shows them, `injection` has things go wrong.
-//! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots. `inner` is a function in its
+//! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots,
+//! `port_interrupts` the messages of ports. `inner` is a function in its
 //! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs.
 
 mod accesses;
@@ -46,6 +47,7 @@ mod messages;
 mod names;
 mod options;
 mod places;
+mod port_interrupts;
 mod ports;
 mod position;
 mod registers;

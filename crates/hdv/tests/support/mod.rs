@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hdv::pci::Aer;
 use hdv::{
     Bar, BarAccess, BarIndex, BarOffset, ClassCode, ConfigError, ConfigSpace, DeviceContext,
     DeviceError, DeviceHost, DeviceId, HostOptions, Identity, Msi, Msix, PciDevice, PciExpress,
@@ -113,6 +114,8 @@ pub struct Recorder {
     pub panics: Vec<Call>,
     pub refuse_initialize: bool,
     pub refuse_config: bool,
+    /// It has advanced error reporting.
+    pub reports_errors: bool,
     registers: Vec<u8>,
 }
 
@@ -174,6 +177,11 @@ impl PciDevice for Recorder {
         let builder = ConfigSpace::builder(identity)
             .bar(BarIndex::BAR0, Bar::memory64(size))
             .capability(PciExpress::endpoint());
+        let builder = if self.reports_errors {
+            builder.extended_capability(Aer::new())
+        } else {
+            builder
+        };
         match self.kind {
             Kind::MsiX => builder.capability(Msix::new(VECTORS, place(0x800), place(0xc00))),
             Kind::Msi => builder.capability(Msi::with_64_bit_address(4).per_vector_mask()),

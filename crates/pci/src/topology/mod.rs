@@ -42,6 +42,7 @@ mod bus_routes;
 mod config;
 mod ecam;
 mod error;
+mod errors;
 mod function_decode;
 mod ids;
 mod intervals;

@@ -22,5 +22,6 @@ mod slots;
 mod sriov;
 mod sriov_model;
 mod topology;
+mod topology_errors;
 mod topology_places;
 mod vf_config;

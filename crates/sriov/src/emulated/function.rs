@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use hdv::pci::DetectedError;
 use hdv::pci::spec::CONFIG_SPACE_SIZE;
 use hdv::pci::spec::capability_id::PCI_EXPRESS;
 use hdv::pci::spec::extended;
 use hdv::pci::spec::header::{CAPABILITIES_POINTER, END};
 use hdv::{
-    Bar, BarIndex, ConfigWrite, DeviceError, DeviceInstance, Function, FunctionCarrier,
-    GuestMemory, HostError, Identity, Interrupts, Mmio, ResetScope,
+    Bar, BarIndex, ConfigWrite, DeviceError, DeviceInstance, ErrorRecord, Function,
+    FunctionCarrier, GuestMemory, HostError, Identity, Interrupts, Mmio, ResetScope,
 };
 
 use super::overlay::Overlay;
@@ -404,6 +405,10 @@ impl Function for PfFunction {
 
     fn carried_by(&mut self, carrier: Arc<dyn FunctionCarrier>) {
         self.carrier = Some(carrier);
+    }
+
+    fn record_error(&mut self, error: DetectedError) -> ErrorRecord {
+        self.inner.record_error(error)
     }
 
     fn bar_read(&mut self, bar: BarIndex, offset: u64, data: &mut [u8]) {
