@@ -2,6 +2,7 @@
 //!
 //! What a step needs it brings itself; what it cannot bring is a failure.
 
+mod beside;
 mod c_library;
 mod compute;
 mod conformance;
@@ -13,12 +14,13 @@ mod memcheck;
 mod sriov;
 mod steps;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
 use crate::interrupt;
 use crate::ui::Ui;
+use beside::Beside;
 pub(crate) use compute::{
     Actor, Clients, Facts, Form, Journal, MODELS, Vm, act, add, announce, remove,
 };
@@ -41,6 +43,9 @@ pub(crate) struct Arguments {
     /// How many VMs the check of what is left behind makes, one after another.
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     lifetimes: u32,
+    /// Run at the lowest priority, and end when standard input does.
+    #[arg(long, hide = true)]
+    beside: bool,
 }
 
 /// A step, in the order in which they run: the quick ones first.
@@ -88,22 +93,44 @@ pub(crate) fn run(arguments: &Arguments) -> bool {
     if let Err(error) = interrupt::watch() {
         println!("Ctrl-C will leave temporary files behind: {error}");
     }
+    if arguments.beside
+        && let Err(error) = beside::settle()
+    {
+        println!("running beside other steps: {error}");
+        return false;
+    }
     let mut outcomes = Vec::new();
-    for &step in Step::value_variants() {
-        if !arguments.steps.is_empty() && !arguments.steps.contains(&step) {
-            continue;
-        }
+    let mut fuzzing = None;
+    let mut steps = Step::value_variants()
+        .iter()
+        .copied()
+        .filter(|step| arguments.steps.is_empty() || arguments.steps.contains(step))
+        .peekable();
+    while let Some(step) = steps.next() {
         if interrupt::requested() {
             println!("interrupted");
             return false;
         }
         println!("\n=== {}: {}", name(step), help(step));
+        if step == Step::Fuzz && steps.peek().is_some() {
+            let seconds = arguments.fuzz_seconds.to_string();
+            match Beside::start(["fuzz", "--fuzz-seconds", &seconds]) {
+                Ok(started) => {
+                    println!("runs beside what follows; what it prints comes last");
+                    fuzzing = Some(started);
+                }
+                Err(error) => outcomes.push(ended(step, &Err(error.into()), Duration::ZERO)),
+            }
+            continue;
+        }
         let begun = Instant::now();
         let result = run_step(step, arguments);
-        if let Err(failure) = &result {
-            println!("{failure}");
-        }
-        outcomes.push((step, result.is_ok(), begun.elapsed()));
+        outcomes.push(ended(step, &result, begun.elapsed()));
+    }
+    if let Some(fuzzing) = fuzzing {
+        println!("\n=== {}: what it printed", name(Step::Fuzz));
+        let (result, taken) = fuzzing.join();
+        outcomes.push(ended(Step::Fuzz, &result, taken));
     }
     println!();
     for (step, ok, taken) in &outcomes {
@@ -117,6 +144,14 @@ pub(crate) fn run(arguments: &Arguments) -> bool {
     let failed = outcomes.iter().filter(|(_, ok, _)| !ok).count();
     println!("{} passed, {failed} failed", outcomes.len() - failed);
     failed == 0
+}
+
+/// Tells why a step failed, if it did. The step, whether it went well, how long it took.
+fn ended(step: Step, result: &Result<(), Failure>, taken: Duration) -> (Step, bool, Duration) {
+    if let Err(failure) = result {
+        println!("{failure}");
+    }
+    (step, result.is_ok(), taken)
 }
 
 fn name(step: Step) -> String {
