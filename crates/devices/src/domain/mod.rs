@@ -38,7 +38,6 @@ mod build;
 mod error;
 mod file;
 mod kind;
-mod name;
 mod needs;
 mod plan;
 
@@ -90,7 +89,7 @@ impl DomainDocument {
         });
         let ports = plan::ports(&tables.collect::<Vec<_>>())?;
         if let Some(name) = &file.name
-            && !name::is_possible(name)
+            && !hdv::domain::is_name(name)
         {
             return Err(DocumentError::Whole(Problem::Name(name.clone())));
         }

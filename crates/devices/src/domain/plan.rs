@@ -8,7 +8,6 @@ use hdv::pci::topology::{MAX_FUNCTIONS, MAX_PORTS};
 use super::error::{DocumentError, Problem};
 use super::file::{FunctionTable, PortTable, SlotValue};
 use super::kind::{self, Footprint};
-use super::name;
 use crate::catalog::DeviceKind;
 
 /// Most downstream ports of a switch: its internal bus has that many devices.
@@ -310,7 +309,7 @@ impl Plan {
     }
 
     fn name(&mut self, name: &str) -> Result<(), DocumentError> {
-        if !name::is_possible(name) {
+        if !hdv::domain::is_name(name) {
             return Err(self.refuse(name, Problem::Name(name.to_owned())));
         }
         if !self.names.insert(name.to_owned()) {

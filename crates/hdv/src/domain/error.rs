@@ -53,6 +53,12 @@ pub enum DomainError {
         /// The name.
         name: String,
     },
+    /// A name that another domain of the host has.
+    #[error("this host has another domain {name:?}: choose another name")]
+    Published {
+        /// The name.
+        name: String,
+    },
     /// Nothing is at a place.
     #[error(
         "there is no port and no function at {place:?} in the domain: give a name, or device and function number of each port \
@@ -66,6 +72,14 @@ pub enum DomainError {
     #[error("{place}: {reason}")]
     Injection {
         /// Its name, in quotes, or its place.
+        place: String,
+        /// Why not, and what can be done.
+        reason: &'static str,
+    },
+    /// What cannot be done with a port's slot.
+    #[error("{place}: {reason}")]
+    Slot {
+        /// The port's name, in quotes, or its place.
         place: String,
         /// Why not, and what can be done.
         reason: &'static str,

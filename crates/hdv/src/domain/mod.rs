@@ -30,11 +30,13 @@
 //! `names` and `places` say how things are called, `tree` shows them, `injection` has things go wrong.
 //! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots,
 //! `port_interrupts` the messages of ports. `inner` is a function in its
-//! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs.
+//! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs. `control` is what other
+//! programs reach.
 
 mod accesses;
 mod attachment;
 mod carrier;
+pub mod control;
 mod endpoint;
 mod error;
 mod handle;
@@ -58,6 +60,7 @@ pub use endpoint::DomainEndpoint;
 pub use error::DomainError;
 pub use handle::{Domain, DomainFunction};
 pub use injection::Injection;
+pub use names::is_name;
 pub use options::DomainOptions;
 pub use position::Position;
 pub use tree::{IndicatorState, InterruptMode, NodeKind, PortNode, SlotNode, SriovNode, TreeNode};

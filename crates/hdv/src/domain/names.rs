@@ -10,6 +10,16 @@ use super::places;
 /// Most characters of a name.
 const LENGTH_MAX: usize = 64;
 
+/// Whether a port, a function or a domain can have a name: 1 to 64 characters, none of them '/' or a control character, and no
+/// device and function number such as `01.0`.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let characters = name.chars().count();
+    (1..=LENGTH_MAX).contains(&characters)
+        && !name.chars().any(|one| one == '/' || one.is_control())
+        && places::number(name).is_none()
+}
+
 /// Names of ports and functions, each taken once.
 #[derive(Debug, Default)]
 pub(super) struct Names {
@@ -23,11 +33,7 @@ impl Names {
     /// # Errors
     /// No name at all, or one that is taken.
     pub(super) fn check(&self, name: &str) -> Result<(), DomainError> {
-        let characters = name.chars().count();
-        let possible = (1..=LENGTH_MAX).contains(&characters)
-            && !name.chars().any(|one| one == '/' || one.is_control())
-            && places::number(name).is_none();
-        if !possible {
+        if !is_name(name) {
             return Err(DomainError::Name {
                 name: name.to_owned(),
             });
