@@ -24,6 +24,7 @@ pub mod lab;
 pub mod outside;
 pub mod platform;
 pub mod report;
+pub mod rescan;
 pub mod sensor;
 pub mod sriov;
 

@@ -119,6 +119,15 @@ pub enum Line {
         /// Microseconds on the guest's monotonic clock.
         clock_us: u64,
     },
+    /// Functions that had been removed were found again by a look through all buses.
+    Rescanned {
+        /// How many.
+        functions: usize,
+        /// Nanoseconds of the look that found them.
+        found_ns: u64,
+        /// Nanoseconds of another one right after, which found nothing new.
+        nothing_ns: u64,
+    },
     /// A small file that a check has made for people to look at.
     File {
         /// The device it came from.

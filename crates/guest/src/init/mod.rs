@@ -32,6 +32,7 @@ use crate::platform::sysfs::{self, Sysfs};
 use crate::platform::vfio_pci::VfioPci;
 use crate::platform::{Identity, Result};
 use crate::report::{Line, Outcome};
+use crate::rescan;
 use crate::sensor::ring;
 use crate::sriov::{
     self,
@@ -144,6 +145,7 @@ impl Guest {
                 Mode::Wait => self.wait(),
                 Mode::Sriov => sriov::check(&mut |line| self.take(line)),
                 Mode::Domain => domain::check(&parameters.domain, &mut |line| self.take(line)),
+                Mode::Rescan => self.rescan(parameters),
                 Mode::Watch => match self.watch(parameters) {
                     Next::GoOn => {}
                     next => return next,
@@ -214,6 +216,7 @@ impl Guest {
             | Mode::Wait
             | Mode::Sriov
             | Mode::Domain
+            | Mode::Rescan
             | Mode::Watch => return,
         };
         if let Err(error) = opened {
@@ -317,6 +320,15 @@ impl Guest {
         };
         let verdict = checks::guarded(|| with(open(address)?));
         self.check(checks::outcome(name, address, DRIVER, verdict));
+    }
+
+    /// Has the kernel find functions again.
+    fn rescan(self, parameters: &Parameters) {
+        let verdict = checks::guarded(|| match &parameters.rescan {
+            Some(looks) => rescan::measure(looks, &mut |line| print(&line)),
+            None => Err(Failure::new("openhdv.rescan says nothing to look for")),
+        });
+        self.check(checks::outcome("rescan", "", "sysfs", verdict));
     }
 
     /// Waits for a line on the console.

@@ -2,10 +2,11 @@
 //!
 //! | parameter | meaning | default |
 //! | --- | --- | --- |
-//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `direct`, `live`, `quota`, `gone`, `wait`, `sriov`, `domain`, `watch` | `vfio` |
+//! | `openhdv.mode=A,B` | what to do, in this order: `sysfs`, `vfio`, `direct`, `live`, `quota`, `gone`, `wait`, `sriov`, `domain`, `rescan`, `watch` | `vfio` |
 //! | `openhdv.devices=A,B` | what to check: `sensor`, `sensor-vf` in place of it, or a family of [`crate::families`]; one named twice must be there twice | `sensor` |
 //! | `openhdv.checks=A,B` | which checks, by name | all of these devices |
 //! | `openhdv.domain=A,B` | which parts of the checks of a domain ([`crate::domain`]) | `functions` |
+//! | `openhdv.rescan=VENDOR:DEVICE:COUNT` | which functions `rescan` removes and has found again, and how often | none |
 //! | `openhdv.sensors=N` | sensors that must be there, if they are checked | 1 |
 //! | `openhdv.source=KIND` | what they measure: `sine`, `any` | `sine` |
 //! | `openhdv.samples=N` | samples of the check `ring-samples` | 1000000 |
@@ -29,6 +30,7 @@ use crate::checks::{Selection, Settings, Source};
 use crate::domain::Part;
 use crate::families::{self, FAMILIES};
 use crate::family::Family;
+use crate::rescan::Looks;
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub enum Mode {
     Sriov,
     /// Checks of a domain behind an endpoint, whatever `openhdv.devices` says.
     Domain,
+    /// The time until the kernel has found the functions of `openhdv.rescan`.
+    Rescan,
     /// Our devices are told and sensors checked as they come, until the console or the power button ends it.
     Watch,
 }
@@ -59,7 +63,10 @@ impl Mode {
     /// Whether it is about the devices of `openhdv.devices`.
     #[must_use]
     pub const fn needs_devices(self) -> bool {
-        !matches!(self, Self::Wait | Self::Sriov | Self::Domain | Self::Watch)
+        !matches!(
+            self,
+            Self::Wait | Self::Sriov | Self::Domain | Self::Rescan | Self::Watch
+        )
     }
 }
 
@@ -77,9 +84,10 @@ impl FromStr for Mode {
             "wait" => Ok(Self::Wait),
             "sriov" => Ok(Self::Sriov),
             "domain" => Ok(Self::Domain),
+            "rescan" => Ok(Self::Rescan),
             "watch" => Ok(Self::Watch),
             _ => Err(
-                "there are sysfs, vfio, direct, live, quota, gone, wait, sriov, domain and watch"
+                "there are sysfs, vfio, direct, live, quota, gone, wait, sriov, domain, rescan and watch"
                     .to_owned(),
             ),
         }
@@ -123,6 +131,8 @@ pub struct Parameters {
     pub checks: Selection,
     /// Parts of the checks of a domain.
     pub domain: Vec<Part>,
+    /// What [`Mode::Rescan`] looks for.
+    pub rescan: Option<Looks>,
     /// Sensors that must be there.
     pub sensors: usize,
     /// What the checks need to know.
@@ -146,6 +156,7 @@ impl Default for Parameters {
             devices: vec![Kind::Sensor],
             checks: Selection::all(),
             domain: vec![Part::Functions],
+            rescan: None,
             sensors: 1,
             settings: Settings::default(),
             quota: None,
@@ -224,6 +235,7 @@ impl Parameters {
             "devices" => self.set_devices(list(value)?)?,
             "checks" => self.checks = families::select(value.split(','))?,
             "domain" => self.domain = list(value)?,
+            "rescan" => self.rescan = Some(one(value)?),
             "sensors" => self.sensors = one(value)?,
             "source" => self.settings.source = one(value)?,
             "samples" => self.settings.samples = one(value)?,
@@ -271,10 +283,11 @@ mod tests {
             "console=ttyS0 quiet openhdv.mode=sysfs,vfio,live openhdv.checks=identity,two-sensors \
              openhdv.sensors=2 openhdv.source=any openhdv.samples=5 openhdv.samples-of-two=6 \
              openhdv.period=7 openhdv.seconds=8 openhdv.live-period=9 openhdv.reboot=1 \
-             openhdv.deadline=10 openhdv.domain=functions",
+             openhdv.deadline=10 openhdv.domain=functions openhdv.rescan=1b36:5:3",
         );
         assert_eq!(wrong, [""; 0]);
         assert_eq!(parameters.domain, [Part::Functions]);
+        assert_eq!(parameters.rescan.map(|looks| looks.count), Some(3));
         assert_eq!(parameters.modes, [Mode::Sysfs, Mode::Vfio, Mode::Live]);
         assert_eq!(
             parameters.checks.of_sensors(),
