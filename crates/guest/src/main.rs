@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use hdv_guest::domain;
+
 fn main() -> ExitCode {
     if hdv_guest::init::system::is_first_process() {
         hdv_guest::init::main();
@@ -10,5 +12,9 @@ fn main() -> ExitCode {
             std::thread::park();
         }
     }
-    hdv_guest::outside::main(std::env::args().skip(1))
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.split_first() {
+        Some((program, arguments)) if program == domain::HOLD => domain::hold(arguments),
+        _ => hdv_guest::outside::main(arguments.into_iter()),
+    }
 }

@@ -55,7 +55,7 @@ pub(super) fn check() -> Verdict {
 }
 
 /// Level and message of a record: `6,339,5140900,-;NET: Registered protocol family 10`.
-fn parse(record: &str) -> Option<(u8, &str)> {
+pub(super) fn parse(record: &str) -> Option<(u8, &str)> {
     let (head, rest) = record.split_once(';')?;
     let number: u64 = head.split(',').next()?.parse().ok()?;
     let level = u8::try_from(number & LEVEL).ok()?;

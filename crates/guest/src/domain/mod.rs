@@ -2,6 +2,7 @@
 //! enables on a PF inside. Everything by the kernel's own machinery, nothing of OpenHDV's. What is done from outside is asked for.
 
 mod found;
+mod hot_plug;
 mod log;
 mod vfs;
 
@@ -13,6 +14,8 @@ use hdv_devices::sensor::registers::VENDOR_ID;
 use crate::checks::{Failure, Verdict, guarded, outcome};
 use crate::platform::sysfs;
 use crate::report::Line;
+
+pub use hot_plug::{HOLD, hold};
 
 /// How the addresses of what is inside begin: the driver numbers domains from here.
 const INSIDE: &str = "10000:";
@@ -27,15 +30,18 @@ type Check = fn(&mut dyn FnMut(Line)) -> Verdict;
 pub enum Part {
     /// What there is, and VFs.
     Functions,
+    /// Devices that come and go.
+    HotPlug,
 }
 
 impl Part {
     /// Every part, in an order in which they can follow one another.
-    pub const ALL: [Self; 1] = [Self::Functions];
+    pub const ALL: [Self; 2] = [Self::Functions, Self::HotPlug];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Functions => "functions",
+            Self::HotPlug => "hot-plug",
         }
     }
 
@@ -49,6 +55,7 @@ impl Part {
                 ("domain-log", |_| log::check()),
                 ("domain-vfs-refused", |_| vfs::refused()),
             ],
+            Self::HotPlug => &[("domain-hot-plug", hot_plug::check)],
         }
     }
 }

@@ -217,6 +217,14 @@ impl Drop for Direct {
     }
 }
 
+/// Memory that any device reaches, and its physical address: for those that are driven without this.
+pub(crate) fn page_for_devices() -> Result<(Memory, u64)> {
+    set_pages_aside()?;
+    let page = huge_page()?;
+    let address = physical_address(&page)?;
+    Ok((page, address))
+}
+
 /// Has the kernel set huge pages aside.
 fn set_pages_aside() -> Result<()> {
     let text =

@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// How many VMs the check of what is left behind makes, one after another.
     #[arg(long, value_name = "NUMBER", default_value_t = 200)]
     lifetimes: u32,
+    /// How often devices come into a domain's slots and go again, by attention button and by surprise each.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    hot_plugs: u32,
     /// Run at the lowest priority, and end when standard input does.
     #[arg(long, hide = true)]
     beside: bool,
@@ -79,7 +82,8 @@ enum Step {
     Devices,
     /// SR-IOV in real guests: real devices through Linux, and VFs of an emulated one in three guests at once.
     Sriov,
-    /// A domain of ports, devices and a PF behind one endpoint, in a real guest whose own driver enumerates it.
+    /// A domain of ports, devices and a PF behind one endpoint, in a real guest whose own driver enumerates it; hot plug in two
+    /// guests at once.
     Domain,
     /// Compute systems: VMs from documents, with real guests, and what dies or hangs.
     Compute,
@@ -180,7 +184,7 @@ fn run_step(step: Step, arguments: &Arguments) -> Result<(), Failure> {
         Step::Fuzz => fuzz::run(arguments.fuzz_seconds),
         Step::Devices => with_ui(|ui| devices::run(arguments.c_samples, ui)),
         Step::Sriov => with_ui(sriov::run),
-        Step::Domain => with_ui(domain::run),
+        Step::Domain => with_ui(|ui| domain::run(arguments.hot_plugs, ui)),
         Step::Compute => with_ui(|ui| compute::run(arguments.lifetimes, ui)),
         Step::Guest => with_ui(|ui| steps::guest(arguments.samples, ui)),
     }

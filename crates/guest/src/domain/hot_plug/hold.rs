@@ -115,7 +115,9 @@ impl Holder {
             let left = Timespec::try_from(left).unwrap_or_default();
             let mut files = [PollFd::new(output, PollFlags::IN)];
             let count = poll(&mut files, Some(&left)).map_err(|errno| Error::call("poll", errno));
-            ensure(count? != 0, || format!("{}: its user is silent", self.address))?;
+            ensure(count? != 0, || {
+                format!("{}: its user is silent", self.address)
+            })?;
             let mut byte = [0];
             match read(output, &mut byte) {
                 Ok(0) => break,

@@ -21,7 +21,14 @@ const ERROR: u8 = 3;
 const WARNING: u8 = 4;
 /// Of these words none is said on any level.
 const BROKEN: [&str; 8] = [
-    "WARNING:", "BUG:", "Oops", "Call Trace", "hung", "stall", "refcount", "leak",
+    "WARNING:",
+    "BUG:",
+    "Oops",
+    "Call Trace",
+    "hung",
+    "stall",
+    "refcount",
+    "leak",
 ];
 
 /// The kernel's log, as far as it has been read: as often as devices come and go, since it is overwritten.
@@ -92,7 +99,12 @@ impl Log {
     /// # Errors
     /// What it complains of.
     pub(super) fn verdict(&self) -> Result<String, Failure> {
-        let Self { records, lost, complaints, .. } = self;
+        let Self {
+            records,
+            lost,
+            complaints,
+            ..
+        } = self;
         ensure(complaints.is_empty(), || complaints.join("; "))?;
         ensure(*lost == 0, || format!("{lost} times lines were lost"))?;
         ensure(*records > 0, || "the kernel says nothing".to_owned())?;

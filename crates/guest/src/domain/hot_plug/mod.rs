@@ -6,6 +6,7 @@
 //! | `hot-plug` | way, number of the first slot, how many there are, how many plugs and unplugs are wanted |
 //! | `plug [NUMBER]` | a new device is in that slot, or in each; how many |
 //! | `unplug [NUMBER]` | it is taken out; how many |
+//! | `count` | how many ports and functions there are |
 //! | `rest` | what else is to be counted now has been |
 //!
 //! `slot` is a slot and the sensor in it, `memory` what sensors write to, `hold` the program that has one in use, `remains` what the
@@ -25,7 +26,7 @@ use self::log::Log;
 use self::memory::Places;
 use self::remains::Remains;
 use self::slot::{Slot, describe};
-use super::INSIDE;
+use super::{INSIDE, found};
 use crate::ask::ask;
 use crate::checks::{Failure, Verdict, ensure, outcome};
 use crate::platform::sysfs::Sysfs;
@@ -34,6 +35,8 @@ use crate::sensor::Sensor;
 
 /// How long anything may take. Linux waits for seconds at a button, and two guests share two processors.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How long the other guests may take that are waited for. Who waits for this one has a limit of its own.
+const REST_LIMIT: Duration = Duration::from_secs(3600);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 /// Slots into which a device is plugged alone, to see how long that takes.
@@ -79,7 +82,7 @@ pub(super) fn check(sink: &mut dyn FnMut(Line)) -> Verdict {
     let mut figures = Figures::default();
     // All that is made once is made in a first round.
     first_round(&plan, &mut figures, &mut log)?;
-    ask("rest", LIMIT)?;
+    ask("rest", REST_LIMIT)?;
     let (before, counted) = (Remains::count()?, figures.plugged);
     let places = Places::new()?;
     let mut round = 1;
@@ -87,9 +90,10 @@ pub(super) fn check(sink: &mut dyn FnMut(Line)) -> Verdict {
         round += 1;
         whole_round(&plan, round, &places, &mut figures)?;
         log.read()?;
+        sink(figures.last(round));
     }
     drop(places);
-    ask("rest", LIMIT)?;
+    ask("rest", REST_LIMIT)?;
     let devices = figures.plugged - counted;
     let remains = Remains::count().and_then(|after| after.compare(&before, devices));
     let mut tell = |name, verdict| sink(Line::Check(outcome(name, INSIDE, "sysfs", verdict)));
@@ -152,6 +156,7 @@ fn whole_round(
     figures.plugged += number(&ask("plug", LIMIT)?)?;
     await_all("devices that come", &plan.slots, Slot::is_ready)?;
     figures.all_in.push(begun.elapsed());
+    found::all_and_no_more()?;
     let sensors = plan
         .slots
         .iter()
@@ -182,7 +187,11 @@ fn in_use(
 ) -> Result<(), Failure> {
     let mut holders = Vec::new();
     for (index, slot) in plan.slots.iter().enumerate() {
-        let pace = if index.is_multiple_of(FAST) { Pace::Fast } else { Pace::Leisurely };
+        let pace = if index.is_multiple_of(FAST) {
+            Pace::Fast
+        } else {
+            Pace::Leisurely
+        };
         holders.push(Holder::start(&slot.address, pace)?);
     }
     for holder in &mut holders {
@@ -193,7 +202,7 @@ fn in_use(
         let head = |index| places.place(index)?.head();
         slots.map(head).collect::<Result<Vec<_>, Failure>>()
     };
-    let before = unplug_with(plan, figures, || heads())?;
+    let before = unplug_with(plan, figures, heads)?;
     for holder in holders {
         match holder.end()? {
             Seen::AllOnes => figures.all_ones += 1,
@@ -223,17 +232,42 @@ fn unplug_with<T>(
     await_all("devices that go", &plan.slots, Slot::is_empty)?;
     figures.all_out.push(begun.elapsed());
     figures.unplugged += count;
+    found::all_and_no_more()?;
     Ok(done)
 }
 
 impl Figures {
+    /// What came of the last round.
+    fn last(&self, round: u32) -> Line {
+        let last = |times: &[Duration]| times.last().copied().unwrap_or_default().as_millis();
+        Line::Text {
+            title: format!("hot plug, round {round}"),
+            text: format!(
+                "all in after {} ms, all out after {} ms, {} plugged",
+                last(&self.all_in),
+                last(&self.all_out),
+                self.plugged
+            ),
+        }
+    }
+
     fn tell(&self, plan: &Plan) -> Verdict {
-        let Self { plugged, unplugged, all_ones, signals, .. } = self;
+        let Self {
+            plugged,
+            unplugged,
+            all_ones,
+            signals,
+            ..
+        } = self;
         ensure(plugged == unplugged, || {
             format!("{plugged} came, {unplugged} went")
         })?;
         let in_use = all_ones + signals;
-        let expected = if plan.way == Way::Surprise { *unplugged } else { 0 };
+        let expected = if plan.way == Way::Surprise {
+            *unplugged
+        } else {
+            0
+        };
         ensure(in_use == expected, || {
             format!("{in_use} were in use, {expected} went")
         })?;
@@ -262,11 +296,7 @@ fn number(text: &str) -> Result<u32, Failure> {
     number.map_err(|_| Failure::new(format!("{text:?} is no number of devices")))
 }
 
-fn await_all(
-    what: &str,
-    slots: &[Slot],
-    is_done: impl Fn(&Slot) -> bool,
-) -> Result<(), Failure> {
+fn await_all(what: &str, slots: &[Slot], is_done: impl Fn(&Slot) -> bool) -> Result<(), Failure> {
     let mut left: Vec<&Slot> = slots.iter().collect();
     let awaited = wait(what, LIMIT, || {
         left.retain(|slot| !is_done(slot));

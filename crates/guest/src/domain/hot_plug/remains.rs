@@ -105,9 +105,7 @@ fn amount(line: &str) -> Option<(&str, u64)> {
 /// A line of interrupts without how many there were: `24:  123  VMD-MSI 1-edge  pciehp`.
 fn handlers(line: &str) -> String {
     let words = line.split_whitespace();
-    let words: Vec<_> = words
-        .filter(|word| word.parse::<u64>().is_err())
-        .collect();
+    let words: Vec<_> = words.filter(|word| word.parse::<u64>().is_err()).collect();
     words.join(" ")
 }
 

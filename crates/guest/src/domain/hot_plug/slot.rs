@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use hdv_devices::sensor::registers::{
-    CONTROL, CONTROL_ENABLE, CONTROL_RING, DEVICE_ID, ERROR, PERIOD, RING_ADDRESS,
-    RING_HEADER_HEAD, RING_SIZE, SCRATCH, STATUS, STATUS_ERROR, VENDOR_ID,
+    CONTROL, CONTROL_ENABLE, CONTROL_RING, DEVICE_ID, ERROR, PERIOD, RING_ADDRESS, RING_SIZE,
+    SCRATCH, STATUS, STATUS_ERROR, VENDOR_ID,
 };
 
 use super::memory::Place;
@@ -13,7 +13,7 @@ use super::{INSIDE, LIMIT, wait};
 use crate::checks::{Failure, ensure};
 use crate::platform::pci::{self, COMMAND_BUS_MASTER, COMMAND_MEMORY};
 use crate::platform::sysfs::{self, DEVICES, Sysfs};
-use crate::platform::{BarAccess, Error, Identity, Width};
+use crate::platform::{Error, Identity, Width};
 use crate::sensor::Sensor;
 
 /// Where the kernel names slots by their numbers.
@@ -118,9 +118,6 @@ impl Slot {
         })
     }
 }
-
-/// How many samples are in memory: what the device has written.
-pub(super) const HEAD: u64 = RING_HEADER_HEAD;
 
 /// The function at an address, for a message.
 pub(super) fn describe(slots: &[&Slot]) -> String {

@@ -117,7 +117,9 @@ impl Slots {
         for index in 0..shape.switches {
             // The last devices of the bus.
             let above = domain.add_root_port(31 - index, 0, None)?;
-            let numbers: Vec<_> = (0..BELOW_SWITCH).map(|_| number()).collect::<Result<_, _>>()?;
+            let numbers: Vec<_> = (0..BELOW_SWITCH)
+                .map(|_| number())
+                .collect::<Result<_, _>>()?;
             let below: Vec<_> = numbers
                 .iter()
                 .map(|&number| Some(shape.way.slot(number)))
@@ -130,7 +132,10 @@ impl Slots {
         let values = tempfile::tempdir()?;
         for slot in &slots {
             let number = slot.number;
-            fs::write(values.path().join(number.to_string()), format!("{number}\n"))?;
+            fs::write(
+                values.path().join(number.to_string()),
+                format!("{number}\n"),
+            )?;
         }
         Ok(Self {
             domain,
@@ -148,9 +153,16 @@ impl Slots {
         let number = number.map(str::parse).transpose()?;
         match verb {
             "hot-plug" => {
-                let Shape { way, first, wanted, .. } = self.shape;
-                Ok(format!("{} {first} {} {wanted}", way.name(), self.slots.len()))
+                let Shape {
+                    way, first, wanted, ..
+                } = self.shape;
+                Ok(format!(
+                    "{} {first} {} {wanted}",
+                    way.name(),
+                    self.slots.len()
+                ))
             }
+            "count" => Ok(self.domain.walk().len().to_string()),
             "plug" => self.plug(number),
             "unplug" => self.unplug(number),
             _ => Err(format!("nobody here does {verb:?}").into()),
@@ -159,7 +171,13 @@ impl Slots {
 
     /// Puts a new sensor into the slot of this number, or each that has none; how many.
     fn plug(&mut self, number: Option<u16>) -> Result<String, Failure> {
-        let Self { domain, shape, slots, values, lives } = self;
+        let Self {
+            domain,
+            shape,
+            slots,
+            values,
+            lives,
+        } = self;
         let plugged = at_once(slots, number, |slot| {
             if slot.content.is_some() {
                 return Ok(None);
@@ -174,7 +192,12 @@ impl Slots {
 
     /// Takes the sensor out of the slot of this number, or all that there are; how many.
     fn unplug(&mut self, number: Option<u16>) -> Result<String, Failure> {
-        let Self { domain, shape, slots, .. } = self;
+        let Self {
+            domain,
+            shape,
+            slots,
+            ..
+        } = self;
         let unplugged = at_once(slots, number, |slot| slot.unplug(domain, shape.way))?;
         Ok(unplugged.len().to_string())
     }
@@ -187,14 +210,19 @@ impl Slots {
                 return Err("somebody holds a sensor that is gone".into());
             }
         }
-        let functions = self.domain.walk().into_iter().filter(|found| {
-            matches!(found.member, hdv::pci::topology::Member::Function(_))
-        });
+        let functions = self
+            .domain
+            .walk()
+            .into_iter()
+            .filter(|found| matches!(found.member, hdv::pci::topology::Member::Function(_)));
         let left = functions.count();
         if left != 0 {
             return Err(format!("{left} functions are left in the domain").into());
         }
-        Ok(format!("{} torn down, each once, and dropped", self.lives.len()))
+        Ok(format!(
+            "{} torn down, each once, and dropped",
+            self.lives.len()
+        ))
     }
 }
 
@@ -209,7 +237,11 @@ impl Slot {
         if way == Way::Button {
             let slot = domain.slot(self.port)?.ok_or("the port has no slot")?;
             if slot.powered {
-                return Err(format!("slot {} was turned on before its button was pressed", self.number).into());
+                return Err(format!(
+                    "slot {} was turned on before its button was pressed",
+                    self.number
+                )
+                .into());
             }
             domain.press_attention_button(self.port)?;
         }

@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hdv::{
-    BarAccess, ConfigError, ConfigSpace, DeviceContext, DeviceError, PciDevice,
-};
+use hdv::{BarAccess, ConfigError, ConfigSpace, DeviceContext, DeviceError, PciDevice};
 use hdv_devices::sensor::Sensor;
 
 use crate::test::Failure;
@@ -58,13 +56,13 @@ impl Life {
             .copied()
             .filter(|told| *told != Told::Reset)
             .collect();
-        let runs = match without_resets.as_slice() {
-            [Told::Initialize, runs @ .., Told::Teardown] => runs,
-            _ => return Err(format!("the life of a sensor was {told:?}").into()),
+        let wrong = || Err(format!("the life of a sensor was {told:?}").into());
+        let [Told::Initialize, runs @ .., Told::Teardown] = without_resets.as_slice() else {
+            return wrong();
         };
         let in_turns = runs.chunks(2).all(|run| run == [Told::Start, Told::Stop]);
         if runs.is_empty() || !in_turns || told.last() != Some(&Told::Teardown) {
-            return Err(format!("the life of a sensor was {told:?}").into());
+            return wrong();
         }
         Ok(())
     }

@@ -2,6 +2,9 @@
 
 mod doer;
 mod fill;
+mod hot_plug;
+mod hot_plug_life;
+mod two;
 
 use std::time::Duration;
 
@@ -25,7 +28,7 @@ const NATIVE: &str = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
 /// The longest a boot may say nothing.
 const SILENCE: Duration = Duration::from_secs(300);
 
-pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
+pub(super) fn run(hot_plugs: u32, ui: &Ui) -> Result<(), Failure> {
     let contents = Contents {
         kernel: Bundle::KERNEL_FULL,
         modules: MODULES.to_vec(),
@@ -50,6 +53,14 @@ pub(super) fn run(ui: &Ui) -> Result<(), Failure> {
     let guest = lab.boot(&boot)?;
     let guest = guest.with_doer(move |words| doer::act(&doing, words));
     report.add_boot(ui, PART, guest, SILENCE);
+    if let Err(failure) = two::run(&lab, hot_plugs, ui, &mut report) {
+        report.add(
+            ui,
+            format!("{}: course", two::PART),
+            false,
+            failure.to_string(),
+        );
+    }
     ui.finish();
     report.print(false);
     if report.ok() {
