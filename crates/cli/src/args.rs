@@ -1,6 +1,7 @@
 //! The command line: subcommands, options, help texts. Nothing here does anything.
 
 mod compute;
+mod domain;
 
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use crate::style;
 pub(crate) use compute::{
     ConsoleArgs, CreateArgs, PlugArgs, RunArgs, StopArgs, SystemArgs, UnplugArgs,
 };
+pub(crate) use domain::{FaultKind, InjectArgs, Severity, TreeArgs};
 
 /// Longest time to poll before blocking, in microseconds.
 pub(crate) const POLL_MAX: u64 = 1_000_000;
@@ -44,6 +46,8 @@ Examples:
   hdv run --device sensor                              a VM that has one
   hdv plug vm --device sensor                          plug in another one
   hdv sriov list                                       SR-IOV physical functions
+  hdv serve --domain lab.toml --socket /tmp/lab.sock   a whole PCIe hierarchy
+  hdv tree lab                                         draw it
 
 HDV_LOG=debug before a command makes it tell on standard error what it does."
 )]
@@ -101,10 +105,14 @@ JSON has the names of HCS, the Host Compute System.")]
     Inspect(SystemArgs),
     /// Attach a serial port of a compute system to this terminal
     Console(ConsoleArgs),
-    /// Plug a device into a compute system
+    /// Plug a device into a compute system, or into a slot of a domain
     Plug(PlugArgs),
-    /// Take a device out of a compute system
+    /// Take a device out of a compute system, or out of a slot of a domain
     Unplug(UnplugArgs),
+    /// Draw what is in a domain, as lspci -tv does, with who has it
+    Tree(TreeArgs),
+    /// Have something go wrong at a place in a domain
+    Inject(InjectArgs),
     /// List compute systems and running device hosts, their devices and who is connected
     #[command(after_help = "\
 Examples:
@@ -252,11 +260,25 @@ Examples:
   hdv serve --device sensor --socket /tmp/a.sock --set source=load \\
             --device sensor --socket /tmp/b.sock --set source=sine
   hdv serve --device sriov-sensor --socket /tmp/pf.sock --set enable=3
+  hdv serve --domain lab.toml --socket /tmp/lab.sock
   hdv serve --config devices.toml --poll 50
 
 A physical function (PF) brings a socket for each of its virtual functions (VFs)
 that is enabled, /tmp/pf-vf0.sock beside /tmp/pf.sock; each can go to a VM of
 its own. enable=N enables N from the start, `hdv sriov enable` does it later.
+
+A domain is a whole PCIe hierarchy behind one device: ports, switches, devices,
+PFs whose VFs the guest enables. A file describes it in a few lines:
+  [[port]]
+  name = \"nic\"
+  device = \"sriov-sensor\"
+  [[port]]
+  name = \"rack\"
+  switch = { count = 8, slot = true, device = \"sensor\" }
+It is called as the file is, here lab, or as name = \"...\" at its beginning says.
+Linux for x86-64 enumerates it (its vmd driver); for native hot plug and error
+reporting in it QEMU's q35 also needs
+  -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
 
 A configuration file:
   poll = 50
@@ -264,6 +286,9 @@ A configuration file:
   name = \"sensor\"
   socket = \"/tmp/a.sock\"
   set = { source = \"load\" }
+  [[domain]]
+  file = \"lab.toml\"
+  socket = \"/tmp/lab.sock\"
 
 A VM gets the device from QEMU 10.1 or newer with
   qemu-system-x86_64 -machine q35 -m 512M \\
@@ -276,10 +301,13 @@ that of -m. `hdv doctor` finds a QEMU that can do this. `hdv ls` shows when the
 VM is connected.")]
 pub(crate) struct ServeArgs {
     /// Device to serve; begins a group, and can be repeated (see `hdv devices`)
-    // These three are read in their order by `crate::group`.
+    // These four are read in their order by `crate::group`.
     #[arg(long, value_name = "NAME", action = clap::ArgAction::Append)]
     pub(crate) device: Vec<String>,
-    /// Socket of the device whose --device stands before it
+    /// Domain to serve, described by a file; begins a group, and can be repeated
+    #[arg(long, value_name = "FILE.toml", action = clap::ArgAction::Append, value_hint = ValueHint::FilePath)]
+    pub(crate) domain: Vec<PathBuf>,
+    /// Socket of the device or domain whose --device or --domain stands before it
     #[arg(long, value_name = "PATH", action = clap::ArgAction::Append, value_hint = ValueHint::FilePath)]
     pub(crate) socket: Vec<PathBuf>,
     /// Setting of the device whose --device stands before it; can be repeated

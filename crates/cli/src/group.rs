@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
+use hdv_devices::domain::setting_text;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -13,6 +14,34 @@ use crate::args::POLL_MAX;
 pub(crate) const DEVICE_LIMIT: usize = 4096;
 /// Largest configuration file, in bytes.
 const CONFIG_LIMIT: u64 = 4 << 20;
+
+/// What is to be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// A device.
+    Device(DeviceRequest),
+    /// A domain.
+    Domain(DomainRequest),
+}
+
+impl Request {
+    /// Where to listen.
+    pub(crate) fn socket(&self) -> &Path {
+        match self {
+            Self::Device(device) => &device.socket,
+            Self::Domain(domain) => &domain.socket,
+        }
+    }
+}
+
+/// One domain to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DomainRequest {
+    /// The file that describes it.
+    pub(crate) file: PathBuf,
+    /// Where to listen.
+    pub(crate) socket: PathBuf,
+}
 
 /// One device to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,38 +59,48 @@ pub(crate) struct DeviceRequest {
 pub(crate) struct Config {
     /// Microseconds to poll before blocking.
     pub(crate) poll: Option<u64>,
-    /// The devices, in the order of the file.
-    pub(crate) devices: Vec<DeviceRequest>,
+    /// What is to be served: devices, then domains, in the order of the file.
+    pub(crate) requests: Vec<Request>,
 }
 
 /// Devices that are not described completely.
 #[derive(Debug, Error)]
 pub(crate) enum GroupError {
     #[error(
-        "{option} {value} comes before the first --device: each group is --device NAME --socket PATH [--set KEY=VALUE]..."
+        "{option} {value} comes before the first --device or --domain: each group is --device NAME --socket PATH [--set \
+         KEY=VALUE]..., or --domain FILE.toml --socket PATH"
     )]
     NoDevice { option: &'static str, value: String },
-    #[error("--device {device} (number {number}) has no --socket PATH")]
-    NoSocket { device: String, number: usize },
+    #[error("{group} (number {number}) has no --socket PATH")]
+    NoSocket { group: String, number: usize },
     #[error(
-        "--device {device} (number {number}) has two sockets, {first} and {second}; begin a further device with --device"
+        "{group} (number {number}) has two sockets, {first} and {second}; begin a further one with --device or --domain"
     )]
     TwoSockets {
-        device: String,
+        group: String,
         number: usize,
         first: String,
         second: String,
     },
     #[error("--set {value} is not of the form KEY=VALUE")]
     NoValue { value: String },
-    #[error("--set {key}=... is given twice for --device {device} (number {number})")]
+    #[error("--set {key}=... is given twice for {group} (number {number})")]
     SetTwice {
         key: String,
-        device: String,
+        group: String,
         number: usize,
     },
     #[error(
-        "there is no device to serve: give --device NAME --socket PATH, or --config FILE.toml; `hdv devices` lists the names"
+        "--set {value} stands behind {group} (number {number}): the settings of the devices in a domain are in its file"
+    )]
+    SetOfDomain {
+        value: String,
+        group: String,
+        number: usize,
+    },
+    #[error(
+        "there is no device to serve: give --device NAME --socket PATH, --domain FILE.toml --socket PATH, or --config FILE.toml; \
+         `hdv devices` lists the names"
     )]
     Nothing,
     #[error("{count} devices are too many for one process; the limit is {DEVICE_LIMIT}")]
@@ -88,14 +127,16 @@ pub(crate) enum GroupError {
 #[derive(Debug)]
 enum Item {
     Device(String),
+    Domain(PathBuf),
     Socket(PathBuf),
     Set(String),
 }
 
-/// The groups of a command line that has the arguments `device`, `socket` and `set`.
-pub(crate) fn from_matches(matches: &ArgMatches) -> Result<Vec<DeviceRequest>, GroupError> {
+/// The groups of a command line that has the arguments `device`, `domain`, `socket` and `set`.
+pub(crate) fn from_matches(matches: &ArgMatches) -> Result<Vec<Request>, GroupError> {
     let mut items = Vec::new();
     collect(matches, "device", &mut items, Item::Device);
+    collect(matches, "domain", &mut items, Item::Domain);
     collect(matches, "socket", &mut items, Item::Socket);
     collect(matches, "set", &mut items, Item::Set);
     items.sort_by_key(|(index, _)| *index);
@@ -113,46 +154,94 @@ fn collect<T: Clone + Send + Sync + 'static>(
     }
 }
 
-/// A device of which not everything has been seen.
+/// What a group begins with.
+enum Head {
+    Device(String),
+    Domain(PathBuf),
+}
+
+/// A group of which not everything has been seen.
 struct Partial {
-    device: String,
+    head: Head,
     number: usize,
     socket: Option<PathBuf>,
     settings: BTreeMap<String, String>,
 }
 
 impl Partial {
-    fn complete(self) -> Result<DeviceRequest, GroupError> {
+    /// What errors call it.
+    fn group(&self) -> String {
+        match &self.head {
+            Head::Device(name) => format!("--device {name}"),
+            Head::Domain(file) => format!("--domain {}", file.display()),
+        }
+    }
+
+    fn complete(self) -> Result<Request, GroupError> {
+        let group = self.group();
         let Some(socket) = self.socket else {
             return Err(GroupError::NoSocket {
-                device: self.device,
+                group,
                 number: self.number,
             });
         };
-        Ok(DeviceRequest {
-            device: self.device,
-            socket,
-            settings: self.settings,
+        Ok(match self.head {
+            Head::Device(device) => Request::Device(DeviceRequest {
+                device,
+                socket,
+                settings: self.settings,
+            }),
+            Head::Domain(file) => Request::Domain(DomainRequest { file, socket }),
         })
+    }
+
+    fn set_socket(&mut self, path: PathBuf) -> Result<(), GroupError> {
+        if let Some(first) = &self.socket {
+            return Err(GroupError::TwoSockets {
+                group: self.group(),
+                number: self.number,
+                first: first.display().to_string(),
+                second: path.display().to_string(),
+            });
+        }
+        self.socket = Some(path);
+        Ok(())
+    }
+
+    fn set(&mut self, text: String) -> Result<(), GroupError> {
+        let (group, number) = (self.group(), self.number);
+        if matches!(self.head, Head::Domain(_)) {
+            return Err(GroupError::SetOfDomain {
+                value: text,
+                group,
+                number,
+            });
+        }
+        let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty()) else {
+            return Err(GroupError::NoValue { value: text });
+        };
+        if self
+            .settings
+            .insert(key.to_owned(), value.to_owned())
+            .is_some()
+        {
+            return Err(GroupError::SetTwice {
+                key: key.to_owned(),
+                group,
+                number,
+            });
+        }
+        Ok(())
     }
 }
 
-fn group(items: impl Iterator<Item = Item>) -> Result<Vec<DeviceRequest>, GroupError> {
+fn group(items: impl Iterator<Item = Item>) -> Result<Vec<Request>, GroupError> {
     let mut done = Vec::new();
     let mut current: Option<Partial> = None;
     for item in items {
-        match (item, &mut current) {
-            (Item::Device(device), _) => {
-                if let Some(partial) = current.take() {
-                    done.push(partial.complete()?);
-                }
-                current = Some(Partial {
-                    device,
-                    number: done.len() + 1,
-                    socket: None,
-                    settings: BTreeMap::new(),
-                });
-            }
+        let head = match (item, &mut current) {
+            (Item::Device(device), _) => Head::Device(device),
+            (Item::Domain(file), _) => Head::Domain(file),
             (Item::Socket(path), None) => {
                 return Err(GroupError::NoDevice {
                     option: "--socket",
@@ -166,31 +255,23 @@ fn group(items: impl Iterator<Item = Item>) -> Result<Vec<DeviceRequest>, GroupE
                 });
             }
             (Item::Socket(path), Some(partial)) => {
-                if let Some(first) = &partial.socket {
-                    return Err(GroupError::TwoSockets {
-                        device: partial.device.clone(),
-                        number: partial.number,
-                        first: first.display().to_string(),
-                        second: path.display().to_string(),
-                    });
-                }
-                partial.socket = Some(path);
+                partial.set_socket(path)?;
+                continue;
             }
             (Item::Set(text), Some(partial)) => {
-                let Some((key, value)) = text.split_once('=').filter(|(key, _)| !key.is_empty())
-                else {
-                    return Err(GroupError::NoValue { value: text });
-                };
-                let former = partial.settings.insert(key.to_owned(), value.to_owned());
-                if former.is_some() {
-                    return Err(GroupError::SetTwice {
-                        key: key.to_owned(),
-                        device: partial.device.clone(),
-                        number: partial.number,
-                    });
-                }
+                partial.set(text)?;
+                continue;
             }
+        };
+        if let Some(partial) = current.take() {
+            done.push(partial.complete()?);
         }
+        current = Some(Partial {
+            head,
+            number: done.len() + 1,
+            socket: None,
+            settings: BTreeMap::new(),
+        });
     }
     if let Some(partial) = current {
         done.push(partial.complete()?);
@@ -199,7 +280,7 @@ fn group(items: impl Iterator<Item = Item>) -> Result<Vec<DeviceRequest>, GroupE
 }
 
 /// Checks what concerns all devices together.
-pub(crate) fn check(devices: &[DeviceRequest]) -> Result<(), GroupError> {
+pub(crate) fn check(devices: &[Request]) -> Result<(), GroupError> {
     if devices.is_empty() {
         return Err(GroupError::Nothing);
     }
@@ -208,7 +289,7 @@ pub(crate) fn check(devices: &[DeviceRequest]) -> Result<(), GroupError> {
             count: devices.len(),
         });
     }
-    let mut sockets: Vec<&Path> = devices.iter().map(|device| &*device.socket).collect();
+    let mut sockets: Vec<&Path> = devices.iter().map(Request::socket).collect();
     sockets.sort_unstable();
     match sockets.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(GroupError::SameSocket {
@@ -224,6 +305,15 @@ struct ConfigFile {
     poll: Option<u64>,
     #[serde(default, rename = "device")]
     devices: Vec<ConfigDevice>,
+    #[serde(default, rename = "domain")]
+    domains: Vec<ConfigDomain>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigDomain {
+    file: PathBuf,
+    socket: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -235,9 +325,13 @@ struct ConfigDevice {
     set: toml::Table,
 }
 
-/// Reads a configuration file. Relative socket paths are relative to the working directory, as
-/// on the command line.
+/// Reads a configuration file. Relative paths are relative to the working directory, as on the command line.
 pub(crate) fn from_file(path: &Path) -> Result<Config, GroupError> {
+    parse(path, &read(path)?)
+}
+
+/// The text of a file that is not too large.
+pub(crate) fn read(path: &Path) -> Result<String, GroupError> {
     let read = |source| GroupError::Read {
         path: path.to_owned(),
         source,
@@ -249,7 +343,7 @@ pub(crate) fn from_file(path: &Path) -> Result<Config, GroupError> {
             length,
         });
     }
-    parse(path, &std::fs::read_to_string(path).map_err(read)?)
+    std::fs::read_to_string(path).map_err(read)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config, GroupError> {
@@ -257,35 +351,31 @@ fn parse(path: &Path, text: &str) -> Result<Config, GroupError> {
         path: path.to_owned(),
         source: Box::new(source),
     })?;
-    let mut devices = Vec::new();
+    let mut requests = Vec::new();
     for device in file.devices {
         let mut settings = BTreeMap::new();
         for (key, value) in device.set {
-            let text = match value {
-                toml::Value::String(text) => text,
-                toml::Value::Integer(number) => number.to_string(),
-                toml::Value::Float(number) => number.to_string(),
-                toml::Value::Boolean(flag) => flag.to_string(),
-                other => {
-                    let message = format!(
-                        "setting {key:?} of device {:?} is of type {}; a string, a number or a boolean is needed",
-                        device.name,
-                        other.type_str()
-                    );
-                    return Err(GroupError::Setting {
-                        path: path.to_owned(),
-                        message,
-                    });
-                }
+            let Some(text) = setting_text(&value) else {
+                let message = format!(
+                    "setting {key:?} of device {:?} is of type {}; a string, a number or a boolean is needed",
+                    device.name,
+                    value.type_str()
+                );
+                return Err(GroupError::Setting {
+                    path: path.to_owned(),
+                    message,
+                });
             };
             settings.insert(key, text);
         }
-        devices.push(DeviceRequest {
+        requests.push(Request::Device(DeviceRequest {
             device: device.name,
             socket: device.socket,
             settings,
-        });
+        }));
     }
+    let domain = |ConfigDomain { file, socket }| Request::Domain(DomainRequest { file, socket });
+    requests.extend(file.domains.into_iter().map(domain));
     if let Some(poll) = file.poll
         && poll > POLL_MAX
     {
@@ -296,7 +386,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, GroupError> {
     }
     Ok(Config {
         poll: file.poll,
-        devices,
+        requests,
     })
 }
 
@@ -307,30 +397,38 @@ mod tests {
     use super::*;
     use crate::args::Cli;
 
-    fn serve(line: &str) -> Result<Vec<DeviceRequest>, GroupError> {
+    fn serve(line: &str) -> Result<Vec<Request>, GroupError> {
         let words = ["hdv", "serve"].into_iter().chain(line.split_whitespace());
         let matches = Cli::command().try_get_matches_from(words).unwrap();
         from_matches(matches.subcommand_matches("serve").unwrap())
     }
 
-    fn request(device: &str, socket: &str, settings: &[(&str, &str)]) -> DeviceRequest {
-        DeviceRequest {
+    fn domain(file: &str, socket: &str) -> Request {
+        Request::Domain(DomainRequest {
+            file: file.into(),
+            socket: socket.into(),
+        })
+    }
+
+    fn request(device: &str, socket: &str, settings: &[(&str, &str)]) -> Request {
+        Request::Device(DeviceRequest {
             device: device.to_owned(),
             socket: socket.into(),
             settings: settings
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
-        }
+        })
     }
 
     #[test]
     fn each_device_begins_a_group() {
         let devices = serve(
-            "--device a --socket /1 --set k=v --set e= --poll 5 --device b --set x=y=z --socket /2",
+            "--device a --socket /1 --set k=v --set e= --poll 5 --domain d.toml --socket /3 --device b --set x=y=z --socket /2",
         );
         let expected = [
             request("a", "/1", &[("k", "v"), ("e", "")]),
+            domain("d.toml", "/3"),
             request("b", "/2", &[("x", "y=z")]),
         ];
         assert_eq!(devices.unwrap(), expected);
@@ -367,7 +465,12 @@ mod tests {
             ("--device a --socket /1 --set =v", "--set =v is not"),
             (
                 "--device a --socket /1 --set k=1 --set k=2",
-                "--set k=... is given twice",
+                "--set k=... is given twice for --device a (number 1)",
+            ),
+            ("--domain d", "--domain d (number 1) has no --socket"),
+            (
+                "--domain d --socket /1 --set k=1",
+                "--set k=1 stands behind --domain d (number 1)",
             ),
         ] {
             let error = serve(line).unwrap_err().to_string();
@@ -397,6 +500,9 @@ mod tests {
             [[device]]
             name = "sensor"
             socket = "/2"
+            [[domain]]
+            file = "lab.toml"
+            socket = "/3"
         "#;
         let settings = [
             ("source", "sine"),
@@ -406,9 +512,10 @@ mod tests {
         ];
         let expected = Config {
             poll: Some(50),
-            devices: vec![
+            requests: vec![
                 request("sensor", "/1", &settings),
                 request("sensor", "/2", &[]),
+                domain("lab.toml", "/3"),
             ],
         };
         assert_eq!(parse(Path::new("f"), text).unwrap(), expected);

@@ -10,6 +10,7 @@ mod compute;
 mod decode;
 mod devices;
 mod doctor;
+mod domain;
 mod group;
 mod hexdump;
 mod ls;
@@ -81,8 +82,12 @@ fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
         Command::Stop(stop) => compute::stop(&stop)?,
         Command::Inspect(system) => compute::inspect(&system)?,
         Command::Console(console) => return compute::console(&console),
+        Command::Plug(plug) if domain::is_place(&plug.id) => domain::plug(&plug)?,
         Command::Plug(plug) => compute::plug(&plug)?,
+        Command::Unplug(unplug) if domain::is_place(&unplug.id) => domain::unplug(&unplug)?,
         Command::Unplug(unplug) => compute::unplug(&unplug)?,
+        Command::Tree(tree) => domain::tree(&tree)?,
+        Command::Inject(inject) => domain::inject(&inject)?,
         Command::Ls(output) => ls::run(output)?,
         Command::Probe(probe) => probe::run(&probe)?,
         Command::Sriov(command) => sriov::run(&command)?,
@@ -97,7 +102,9 @@ fn run(matches: &clap::ArgMatches) -> Result<ExitCode, Failure> {
 fn clear(command: &Command) {
     let (hosts, systems) = match command {
         Command::Ls(_) | Command::Completions(_) => (false, false),
-        Command::Serve(_) | Command::Sriov(_) => (false, true),
+        Command::Serve(_) | Command::Sriov(_) | Command::Tree(_) | Command::Inject(_) => {
+            (false, true)
+        }
         _ => (true, true),
     };
     if hosts && let Err(error) = hdv_control::hosts() {

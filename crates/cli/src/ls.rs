@@ -98,7 +98,7 @@ pub(crate) fn run(output: OutputArgs) -> Result<(), Failure> {
 
 /// Finds out which compute systems a host's devices are in. An instance id alone does not tell: systems of one document have
 /// the same ones. Where it cannot be told nothing is said.
-fn assign(host: &mut Host, systems: &[Summary]) {
+pub(crate) fn assign(host: &mut Host, systems: &[Summary]) {
     for device in &mut host.devices {
         let Some(instance) = device.instance_id else {
             continue;

@@ -1,5 +1,6 @@
 //! `hdv serve`: devices on sockets until a signal says to end.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -9,34 +10,48 @@ use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, Placement};
 
 use crate::Failure;
 use crate::args::ServeArgs;
-use crate::group::{self, DeviceRequest};
+use crate::domain::Served;
+use crate::group::{self, DeviceRequest, Request};
 use crate::signals::EndingSignals;
 use crate::status::{self, Device};
 use crate::style::{self, Paint};
 
-pub(crate) fn run(args: &ServeArgs, mut requests: Vec<DeviceRequest>) -> Result<(), Failure> {
+/// What has been made, and is not served yet.
+enum Made<'a> {
+    Device(&'a DeviceRequest, Created),
+    Domain(Served<'a>),
+}
+
+pub(crate) fn run(args: &ServeArgs, mut requests: Vec<Request>) -> Result<(), Failure> {
     let mut poll = args.poll;
     if let Some(path) = &args.config {
         let config = group::from_file(path)?;
-        requests.extend(config.devices);
+        requests.extend(config.requests);
         // The command line is nearer to the person.
         poll = poll.or(config.poll);
     }
     group::check(&requests)?;
 
     // All devices before the first socket: a wrong setting leaves nothing behind.
-    let mut devices = Vec::new();
+    let mut made = Vec::new();
     for request in &requests {
-        devices.push(create(request)?);
+        made.push(match request {
+            Request::Device(device) => Made::Device(device, create(device)?),
+            Request::Domain(domain) => Made::Domain(Served::make(domain)?),
+        });
     }
-    check_places(&requests, &devices)?;
+    check_places(&made)?;
+    check_names(&made)?;
 
     hdv_control::raise_descriptor_limit();
     // Before there is a socket that one of them would leave behind.
     let signals = EndingSignals::catch()?;
     let host = DeviceHost::new(HostOptions::new().poll(poll.map(Duration::from_micros)))?;
-    for (request, device) in requests.iter().zip(devices) {
-        serve(&host, request, device)?;
+    for one in made {
+        match one {
+            Made::Device(request, device) => serve(&host, request, device)?,
+            Made::Domain(domain) => domain.serve(&host)?,
+        }
     }
 
     let text = if args.output.json {
@@ -73,10 +88,10 @@ fn serve(host: &DeviceHost, request: &DeviceRequest, device: Created) -> Result<
 }
 
 /// No two PFs are at one place: `hdv sriov` names them by it. The buses below a port are one device's.
-fn check_places(requests: &[DeviceRequest], devices: &[Created]) -> Result<(), Failure> {
+fn check_places(made: &[Made<'_>]) -> Result<(), Failure> {
     let mut placed: Vec<(&DeviceRequest, Placement)> = Vec::new();
-    for (request, device) in requests.iter().zip(devices) {
-        let Created::PhysicalFunction { options, .. } = device else {
+    for one in made {
+        let Made::Device(request, Created::PhysicalFunction { options, .. }) = one else {
             continue;
         };
         let place = options.placement;
@@ -98,6 +113,25 @@ fn check_places(requests: &[DeviceRequest], devices: &[Created]) -> Result<(), F
             return Err(message.into());
         }
         placed.push((request, place));
+    }
+    Ok(())
+}
+
+/// No two domains have one name: `hdv tree` names them by it.
+fn check_names(made: &[Made<'_>]) -> Result<(), Failure> {
+    let mut names = BTreeMap::new();
+    for one in made {
+        let Made::Domain(domain) = one else { continue };
+        if let Some(first) = names.insert(&domain.name, domain) {
+            let message = format!(
+                "the domains for {} and {} are both called {:?}; give one of the files another name = \"...\" at its \
+                 beginning",
+                first.request.socket.display(),
+                domain.request.socket.display(),
+                domain.name
+            );
+            return Err(message.into());
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The `hdv` command as a person runs it.
 
 mod compute;
+mod domain;
 mod serve_pf;
 mod sriov;
 mod support;

@@ -11,6 +11,8 @@ use super::OutputArgs;
 const STOP_PATIENCE: u64 = 60;
 /// The longest that it can be told to wait, in seconds.
 const STOP_PATIENCE_MAX: u64 = 86_400;
+/// The longest that `hdv plug` and `hdv unplug` can be told to wait for a slot, in seconds.
+const SLOT_PATIENCE_MAX: u64 = hdv::domain::control::WAIT_MAX / 1000;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -133,6 +135,7 @@ Examples:
   hdv plug build --device sensor
   hdv plug build --device sensor,source=sine --name thermometer
   hdv plug build --class 7f3c8b1e-41a2-4a0e-9d53-5b1c2e90aa01 --name camera
+  hdv plug lab/bay-3 --device sensor
 
 With --device it is one of OpenHDV's own, with its settings (`hdv devices`).
 With --class it is one that a device host of this user has announced to the
@@ -141,11 +144,16 @@ instance id, or any other text, which stands for one.
 
 It is plugged in when this ends without an error: its device was started, and
 the guest finds it. Before the start of the VM it is only configured.
-`hdv unplug` takes it out again.")]
+`hdv unplug` takes it out again.
+
+An argument with a '/' is a place in a domain (`hdv tree`), unless there is a
+compute system of that id: one of OpenHDV's devices goes into the slot of that
+port, the slot's attention button is pressed if it has one, and the guest turns
+it on.")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["device", "class"])))]
 pub(crate) struct PlugArgs {
-    /// Id of a compute system
-    #[arg(value_name = "ID")]
+    /// Id of a compute system, or place in a domain
+    #[arg(value_name = "ID|DOMAIN/PLACE")]
     pub(crate) id: String,
     /// Device of OpenHDV's, with its settings
     #[arg(long, value_name = "NAME[,KEY=VALUE]...")]
@@ -153,7 +161,7 @@ pub(crate) struct PlugArgs {
     /// Class id of a device of a device host
     #[arg(long, value_name = "GUID", requires = "name", value_parser = class_id)]
     pub(crate) class: Option<hdv::Uuid>,
-    /// What it is called in the compute system: an instance id (GUID) or a name
+    /// What it is called in the compute system, an instance id (GUID) or a name; or in the domain
     #[arg(long, visible_alias = "instance", value_name = "NAME|GUID")]
     pub(crate) name: Option<String>,
     /// String for the device's configuration; can be repeated
@@ -162,6 +170,9 @@ pub(crate) struct PlugArgs {
     /// Its device host is a restricted one, behind a broker
     #[arg(long, requires = "class")]
     pub(crate) restricted: bool,
+    /// How long the guest may take to turn a slot of a domain on
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=SLOT_PATIENCE_MAX))]
+    pub(crate) timeout: Option<u64>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -170,17 +181,31 @@ pub(crate) struct PlugArgs {
 #[command(after_help = "\
 Examples:
   hdv unplug build sensor
+  hdv unplug lab/bay-3
+  hdv unplug lab/bay-3 --surprise
 
 The guest is asked to let go of the device first. If it does not in time the
 device is removed all the same, and its port stays taken until the guest lets
-go: that is an error.")]
+go: that is an error.
+
+An argument with a '/' is a place in a domain (`hdv tree`), unless there is a
+compute system of that id: the attention button of that slot is pressed, and
+once the guest has turned the slot off, its device is taken out. If the guest
+does not in time, it stays: that is an error. --surprise pulls it out at once.")]
 pub(crate) struct UnplugArgs {
-    /// Id of a compute system
-    #[arg(value_name = "ID")]
+    /// Id of a compute system, or place in a domain
+    #[arg(value_name = "ID|DOMAIN/PLACE")]
     pub(crate) id: String,
-    /// Name or instance id of the device (see `hdv inspect`)
+    /// Name or instance id of the device (see `hdv inspect`); none for a place in a domain
     #[arg(value_name = "NAME|GUID")]
-    pub(crate) name: String,
+    pub(crate) name: Option<String>,
+    /// Pull it out of its slot in a domain without asking the guest
+    #[arg(long)]
+    pub(crate) surprise: bool,
+    /// How long the guest may take to turn a slot of a domain off
+    #[arg(long, value_name = "SECONDS", conflicts_with = "surprise",
+          value_parser = clap::value_parser!(u64).range(..=SLOT_PATIENCE_MAX))]
+    pub(crate) timeout: Option<u64>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }

@@ -7,16 +7,16 @@ use crate::Failure;
 
 /// A device of the catalog, with its settings.
 #[derive(Clone, Debug)]
-pub(super) struct OwnDevice {
+pub(crate) struct OwnDevice {
     /// What it is.
-    pub(super) kind: &'static DeviceKind,
+    pub(crate) kind: &'static DeviceKind,
     /// `KEY=VALUE`s.
-    pub(super) settings: Vec<String>,
+    pub(crate) settings: Vec<String>,
 }
 
 impl OwnDevice {
     /// Reads what a person wrote. What is wrong with the settings, the device says when it gets them, where it will be.
-    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let mut parts = text.split(',');
         let name = parts.next().unwrap_or_default();
         let Some(kind) = catalog().iter().find(|kind| kind.name == name) else {

@@ -27,6 +27,7 @@ mod terminal;
 
 pub(crate) use console::run as console;
 pub(crate) use create::run as create;
+pub(crate) use device::OwnDevice;
 pub(crate) use inspect::run as inspect;
 pub(crate) use life::{pause, resume, start};
 pub(crate) use plug::{plug, unplug};
@@ -40,7 +41,7 @@ use crate::args::OutputArgs;
 use crate::style;
 
 /// Prints what was done: a sentence, or a document.
-fn tell(output: OutputArgs, text: &str, document: &Value) -> Result<(), Failure> {
+pub(crate) fn tell(output: OutputArgs, text: &str, document: &Value) -> Result<(), Failure> {
     let text = if output.json {
         format!("{}\n", serde_json::to_string_pretty(document)?)
     } else {

@@ -12,6 +12,9 @@ use super::device::OwnDevice;
 use super::{naming, tell};
 
 pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
+    if args.timeout.is_some() {
+        return Err("--timeout is for a slot in a domain, DOMAIN/PLACE; a compute system has limits of its own".into());
+    }
     let own = args.device.as_deref().map(OwnDevice::parse).transpose()?;
     let system = ComputeSystem::open(&args.id)?;
     let (device, suggested) = match (&own, args.class) {
@@ -66,9 +69,19 @@ fn external(class: hdv::Uuid, args: &PlugArgs) -> FlexibleIoDevice {
 }
 
 pub(crate) fn unplug(args: &UnplugArgs) -> Result<(), Failure> {
+    let id = printable(&args.id);
+    if args.surprise || args.timeout.is_some() {
+        return Err("--surprise and --timeout are for a slot in a domain, DOMAIN/PLACE".into());
+    }
+    let Some(name) = &args.name else {
+        return Err(format!(
+            "say which device of {id}: `hdv inspect {id}` lists them (a place in a domain is DOMAIN/PLACE)"
+        )
+        .into());
+    };
     let system = ComputeSystem::open(&args.id)?;
-    let request = ModifyRequest::remove(&args.name);
-    let (id, name) = (printable(&args.id), printable(&args.name));
+    let request = ModifyRequest::remove(name);
+    let name = printable(name);
     progress::during(&format!("Taking {name} out of {id}"), || {
         system.modify(&request.to_json())
     })?;

@@ -5,7 +5,7 @@
 mod console;
 mod errors;
 mod running;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::path::PathBuf;
 use std::time::Instant;

@@ -14,7 +14,7 @@ use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 use crate::support::GENEROUS;
 
 /// A command with its input and output on a terminal.
-pub(super) struct OnTerminal {
+pub(crate) struct OnTerminal {
     child: Child,
     keyboard: File,
     screen: Receiver<Vec<u8>>,
@@ -24,7 +24,7 @@ pub(super) struct OnTerminal {
 }
 
 impl OnTerminal {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).unwrap();
         grantpt(&master).unwrap();
@@ -52,12 +52,12 @@ impl OnTerminal {
         }
     }
 
-    pub(super) fn types(&mut self, keys: &[u8]) {
+    pub(crate) fn types(&mut self, keys: &[u8]) {
         self.keyboard.write_all(keys).unwrap();
     }
 
     /// Waits until the screen has shown this since the last such wait, and returns all of it.
-    pub(super) fn shows(&mut self, text: &str) -> String {
+    pub(crate) fn shows(&mut self, text: &str) -> String {
         let deadline = Instant::now() + GENEROUS;
         loop {
             let seen = String::from_utf8_lossy(&self.seen).into_owned();
@@ -74,28 +74,43 @@ impl OnTerminal {
         }
     }
 
+    /// Waits until the last that the screen has shown is this.
+    pub(crate) fn comes_to(&mut self, text: &str) {
+        let deadline = Instant::now() + GENEROUS;
+        while !self.seen.ends_with(text.as_bytes()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(_) => panic!(
+                    "the screen does not end with {text:?}: {:?}",
+                    String::from_utf8_lossy(&self.seen)
+                ),
+            }
+        }
+    }
+
     /// Whether keys come as they are typed.
-    pub(super) fn is_raw(&self) -> bool {
+    pub(crate) fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.terminal).unwrap().local_modes;
         !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
     /// The screen takes nothing any more, or goes on, as by Ctrl-S and Ctrl-Q.
-    pub(super) fn hold(&self, is_held: bool) {
+    pub(crate) fn hold(&self, is_held: bool) {
         let action = if is_held { Action::OOff } else { Action::OOn };
         tcflow(&self.terminal, action).unwrap();
     }
 
-    pub(super) fn send(&self, signal: Signal) {
+    pub(crate) fn send(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    pub(super) fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     /// Its end. The terminal is as it was.
-    pub(super) fn end(&mut self) -> ExitStatus {
+    pub(crate) fn end(&mut self) -> ExitStatus {
         let status = crate::support::wait_within(&mut self.child);
         assert!(!self.is_raw());
         status
