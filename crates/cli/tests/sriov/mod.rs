@@ -135,7 +135,7 @@ fn vfs_are_enabled_shown_and_disabled() {
         "{line}"
     );
     for part in [
-        "110  NumVFs                             0003      3",
+        "fc0  NumVFs                             0003      3",
         "VF Enable, ARI Capable Hierarchy",
         "fffff004 ffffffff",
         "not the VM that has the PF",
