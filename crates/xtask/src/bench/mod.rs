@@ -13,6 +13,7 @@ mod copies;
 mod cpus;
 mod device;
 mod devices;
+mod domain;
 mod doorbells;
 mod ends;
 mod error;
@@ -150,10 +151,15 @@ type Several = (
     Box<dyn Fn(Effort) -> Result<Vec<Section>, BenchError>>,
 );
 
-fn of_compute_systems() -> Result<Vec<Several>, BenchError> {
+/// What takes a guest, or several tables.
+fn with_guests() -> Result<Vec<Several>, BenchError> {
     let mut list: Vec<Several> = vec![
         ("compute, starting".to_owned(), Box::new(compute::starting)),
         ("compute, plugging".to_owned(), Box::new(compute::plugging)),
+        (
+            "domain, enumeration".to_owned(),
+            Box::new(domain::enumeration),
+        ),
     ];
     for placement in cpus::placements()? {
         list.push((
@@ -239,6 +245,12 @@ fn measurements() -> Result<Vec<Measurement>, BenchError> {
         "virtual functions, idle".to_owned(),
         Box::new(|_| virtual_functions::idle()),
     ));
+    for placement in placements.clone() {
+        list.push((
+            format!("domain, access, {}", placement.name()),
+            Box::new(move |effort| domain::access(placement, effort)),
+        ));
+    }
     for placement in placements {
         list.push((
             format!("virtual functions, busy, {}", placement.name()),
@@ -263,7 +275,7 @@ fn measure(arguments: &Arguments, ui: &Ui) -> Result<Report, BenchError> {
         ui.doing(&name);
         sections.push(measurement(effort)?);
     }
-    for (name, measurement) in of_compute_systems()? {
+    for (name, measurement) in with_guests()? {
         if !name.contains(&arguments.only) {
             continue;
         }

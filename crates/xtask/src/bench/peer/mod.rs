@@ -43,6 +43,11 @@ pub(super) enum Role {
     },
     /// A `hdv::DeviceHost` with the scratch device.
     OpenHdv,
+    /// A `hdv::DeviceHost` with a domain of this many scratch devices.
+    Domain {
+        /// How many, at most 256.
+        count: u16,
+    },
     /// The `vfio_user` crate's server with plain memory.
     VfioUser,
     /// A `hdv::DeviceHost` with this many idle sensors; the path printed is their directory.

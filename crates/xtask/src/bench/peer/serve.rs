@@ -13,6 +13,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use super::{PeerArguments, Role};
 use crate::bench::cpus;
 use crate::bench::device::{BAR_BYTES, MEMORY_BYTES, Scratch};
+use crate::bench::domain;
 use crate::bench::error::{BenchError, During};
 use crate::bench::stream::Stream;
 use crate::bench::virtual_functions;
@@ -35,6 +36,10 @@ pub(in crate::bench) fn serve(arguments: &PeerArguments) -> Result<(), BenchErro
             let host = host.insert(device_host(arguments.poll())?);
             host.serve(&socket, "scratch", Scratch::new())
                 .during("serving the scratch device")?;
+            socket
+        }
+        Role::Domain { count } => {
+            domain::serve(host.insert(device_host(arguments.poll())?), &socket, count)?;
             socket
         }
         Role::VfioUser => vfio_user(&socket)?,

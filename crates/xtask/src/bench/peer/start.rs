@@ -42,6 +42,9 @@ impl Peer {
             Role::OpenHdv => {
                 command.arg("open-hdv");
             }
+            Role::Domain { count } => {
+                command.args(["domain", &count.to_string()]);
+            }
             Role::VfioUser => {
                 command.arg("vfio-user");
             }
