@@ -39,6 +39,10 @@ pub trait FunctionCarrier: fmt::Debug + Send + Sync {
     /// Functions go: each is stopped if it was started and torn down, in this order. VMs that use one keep a
     /// stub. One that is gone already is left out.
     fn take_away(&self, functions: &[DeviceInstance]);
+
+    /// A call into that function ended that its owner made, not software on its bus: its registers may say something else
+    /// than before. This is not called from inside a call.
+    fn settled(&self) {}
 }
 
 impl fmt::Debug for BroughtFunction {

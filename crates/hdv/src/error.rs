@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdv_control::BindError;
 use hdv_pci::ConfigError;
@@ -10,11 +11,17 @@ use uuid::Uuid;
 
 use crate::device::DeviceError;
 
-/// Names a device within its host.
+/// Names a device within its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId(pub(crate) u64);
 
 impl DeviceId {
+    /// One that no device of this process has, whoever carries it: a function of a domain is no device of a host.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Its number, as control commands have it.
     #[must_use]
     pub const fn get(self) -> u64 {

@@ -72,6 +72,8 @@ struct Description {
 pub(crate) struct Slot {
     name: String,
     host: HostToken,
+    /// Of what the function brings.
+    carrier: Option<Arc<dyn FunctionCarrier>>,
     /// Known from power-on.
     description: OnceLock<Description>,
     /// Why it could not be powered on.
@@ -105,8 +107,8 @@ impl Slot {
         carrier: Option<Arc<dyn FunctionCarrier>>,
     ) -> Result<Self, DeviceError> {
         let handles = caught(|| {
-            if let Some(carrier) = carrier {
-                function.carried_by(carrier);
+            if let Some(carrier) = &carrier {
+                function.carried_by(Arc::clone(carrier));
             }
             (
                 function.memory().clone(),
@@ -123,6 +125,7 @@ impl Slot {
         Ok(Self {
             name: name.to_owned(),
             host,
+            carrier,
             description: OnceLock::new(),
             refusal: OnceLock::new(),
             socket: OnceLock::new(),
@@ -407,9 +410,14 @@ impl Slot {
         what: &'static str,
         call: impl FnOnce(&mut F) -> R,
     ) -> Option<R> {
-        self.call(&mut self.lock(), what, |function| {
+        let done = self.call(&mut self.lock(), what, |function| {
             (function as &mut dyn Any).downcast_mut().map(call)
-        })?
+        });
+        // The lock is free again.
+        if let Some(carrier) = &self.carrier {
+            carrier.settled();
+        }
+        done?
     }
 
     pub(crate) fn config_read(&self, offset: u16, data: &mut [u8]) {

@@ -109,6 +109,7 @@ fn who_waits_for_software_is_woken_by_the_end_of_the_domain() {
     let port = domain
         .add_root_port(1, 0, Some(Slot::hot_plug(1).attention_button()))
         .unwrap();
+    attach(&domain, port, 0, Kind::MsiX);
     let bench = TestBench::new(endpoint).unwrap();
     std::thread::scope(|scope| {
         let unplug = scope.spawn(|| domain.unplug(port, Duration::MAX));

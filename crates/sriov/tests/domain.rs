@@ -12,7 +12,7 @@ use hdv::pci::enumerate::{
 };
 use hdv::pci::{Port, RoutingId};
 use hdv::{BarIndex, GuestAddress, TestBench};
-use hdv_sriov::{EmulatedPf, PciVirtualization, PfOptions, Placement};
+use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, PfOptions, Placement};
 use support::{
     Author, FETCH, Lab, PF_DEVICE, PLAIN, Pf, Reset, SIGNAL, TOTAL, Teardown, VF_BAR, Vf,
 };
@@ -193,6 +193,24 @@ fn a_bus_reset_takes_vfs_away() {
     assert_eq!(guest.lab.count((Pf, Reset)), 1);
     assert_eq!(guest.lab.count((Vf(0), Teardown)), 1);
     assert!(!guest.pf.registers().vf_enable);
+}
+
+#[test]
+fn vfs_that_the_owner_enables_are_reached_at_once() {
+    let mut guest = Guest::new();
+    let ids = guest.enable(2);
+    guest.disable();
+    let class = |guest: &Guest| guest.bench.read::<u32>(CONFIG, offset(ids[1], 8));
+    assert_eq!(class(&guest), u32::MAX);
+    let owner = &guest.pf;
+    owner
+        .enable_virtualization(EnableVirtualization::enable(2))
+        .unwrap();
+    assert_eq!(class(&guest) >> 8, 0x11_8000);
+    owner
+        .enable_virtualization(EnableVirtualization::disable())
+        .unwrap();
+    assert_eq!(class(&guest), u32::MAX);
 }
 
 #[test]

@@ -82,6 +82,11 @@ impl Attachment {
         });
     }
 
+    /// Whether its registers are known: from power-on, or its first start.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.get().is_some()
+    }
+
     /// Offset of the first extended capability with an identifier.
     pub(crate) fn extended_capability(&self, id: u16) -> Option<u16> {
         let capabilities = self.known.get()?.registers.capabilities();

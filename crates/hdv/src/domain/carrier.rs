@@ -49,7 +49,7 @@ impl FunctionCarrier for InnerCarrier {
         }
         let bring = |one: crate::brought::BroughtSlot| {
             let instance = DeviceInstance {
-                id: hierarchy.next_id(),
+                id: DeviceId::next(),
                 ids: None,
                 brought_by: Some(self.by),
                 slot: Arc::clone(&one.slot),
@@ -71,6 +71,15 @@ impl FunctionCarrier for InnerCarrier {
         }
         for instance in functions {
             instance.slot.remove();
+        }
+    }
+
+    fn settled(&self) {
+        if let Some((hierarchy, function)) = self.hierarchy.upgrade().zip(self.function.get()) {
+            let inner = hierarchy.lock().functions.get(function).cloned();
+            if let Some(inner) = inner {
+                hierarchy.follow(*function, &inner);
+            }
         }
     }
 }

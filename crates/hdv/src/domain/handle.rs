@@ -20,7 +20,7 @@ use super::ports;
 use super::position::Position;
 use super::tree::TreeNode;
 use crate::calls;
-use crate::error::HostError;
+use crate::error::{DeviceId, HostError};
 use crate::function::Function;
 use crate::instance::DeviceInstance;
 use crate::slot::Slot;
@@ -172,7 +172,7 @@ impl Domain {
         configuration: &[String],
     ) -> Result<DomainFunction, DomainError> {
         let hierarchy = &self.hierarchy;
-        let id = hierarchy.next_id();
+        let id = DeviceId::next();
         let carrier = InnerCarrier::new(hierarchy, name, id);
         let of = |source: HostError| DomainError::Function {
             name: name.to_owned(),
@@ -204,6 +204,17 @@ impl Domain {
         })
     }
 
+    /// Puts several functions below a port, or a switch and what is below that, as one device: `fill` attaches them, and the port tells
+    /// software of them when it returns. Without this each comes by itself, and software that has looked at function 0
+    /// already does not look for others.
+    ///
+    /// # Errors
+    /// There is no such port; it is being filled already.
+    pub fn fill<T>(&self, port: PortId, fill: impl FnOnce() -> T) -> Result<T, DomainError> {
+        let _filling = self.hierarchy.fill(port)?;
+        Ok(fill())
+    }
+
     /// Takes out what is below a port, without a word before: its link goes down, the port tells software, and the functions are
     /// torn down (surprise removal, 6.7).
     ///
@@ -216,18 +227,15 @@ impl Domain {
 
     /// Takes out what is in a port's slot as its owner does who has the attention button pressed: software is asked, lets go and turns
     /// the slot off, then the functions are torn down. Linux takes five seconds for a change of mind. False, and nothing is
-    /// taken out, if the slot has power still after `limit`; software may turn it off later.
+    /// taken out, if the slot has power still after `limit`, software may turn it off later; or if the VM was reset meanwhile, so that
+    /// nobody there knows of it.
     ///
     /// # Errors
-    /// There is no such port; the endpoint is gone; this thread is inside a call into a function of the domain.
+    /// There is no such port; its slot has no attention button, no power controller, or nothing in it; the endpoint is gone; this
+    /// thread is inside a call into a function of the domain.
     pub fn unplug(&self, port: PortId, limit: Duration) -> Result<bool, DomainError> {
         self.check_outside()?;
-        self.hierarchy.press_button(port)?;
-        let is_off = self.hierarchy.wait_for_power_off(port, limit)?;
-        if is_off {
-            self.hierarchy.pull(port)?;
-        }
-        Ok(is_off)
+        self.hierarchy.unplug(port, limit)
     }
 
     /// Presses the attention button of a port's slot, which asks software to turn what is in it on, or off. It does nothing without

@@ -3,8 +3,7 @@
 //! The lock is held while an access finds its way, never over a call into a function: a PF that is written to brings its VFs
 //! from inside that call. What starts, stops, adds and removes functions takes turns by a lock of its own, which no access takes.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use hdv_pci::topology::{Found, FunctionId, Member, PortId, Topology, TopologyError};
@@ -22,9 +21,8 @@ pub(super) struct Hierarchy {
     /// Held while functions start, stop, are reset or come: so that each is in the state that all are in.
     life: Mutex<()>,
     state: Mutex<State>,
-    /// Software has written to a slot's registers, or the endpoint is gone.
+    /// Software has written to a slot's registers or was reset, something was taken out, or the endpoint is gone.
     pub(super) changed: Condvar,
-    last_id: AtomicU64,
 }
 
 pub(super) struct State {
@@ -40,6 +38,10 @@ pub(super) struct State {
     pub(super) started: bool,
     /// Processors have run since everything was as after power-on: what comes is an event, also during a pause.
     pub(super) has_run: bool,
+    /// How often everything was reset.
+    pub(super) resets: u64,
+    /// Ports below which devices are being put together: they tell of it at once.
+    pub(super) filling: BTreeSet<PortId>,
     /// The endpoint is gone.
     pub(super) closed: bool,
 }
@@ -58,19 +60,16 @@ impl Hierarchy {
                 context: None,
                 started: false,
                 has_run: false,
+                resets: 0,
+                filling: BTreeSet::new(),
                 closed: false,
             }),
             changed: Condvar::new(),
-            last_id: AtomicU64::new(0),
         }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn next_id(&self) -> DeviceId {
-        DeviceId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     pub(super) fn life(&self) -> MutexGuard<'_, ()> {

@@ -1,25 +1,31 @@
 //! Slots of a domain's ports: devices that come and go, with what software is told and what it asks for.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hdv_pci::topology::PortId;
+use hdv_pci::spec::port::SlotCapabilities;
+use hdv_pci::topology::{Member, PortId, TopologyError};
 use hdv_pci::{ConfigSpace, Effects, SlotView};
 
 use super::error::DomainError;
-use super::hierarchy::Hierarchy;
+use super::hierarchy::{Hierarchy, State};
 use super::inner::Inner;
 
 impl Hierarchy {
     /// A device has come below a port.
     pub(super) fn occupy(&self, port: PortId) {
+        let _life = self.life();
         let has_run = self.lock().has_run;
         self.tell_presence(port, has_run);
     }
 
     /// That is an event if processors have run, else it was there when power came.
     pub(super) fn tell_presence(&self, port: PortId, is_event: bool) {
-        let changed = self.lock().topology.change_port(port, |config| {
+        let mut state = self.lock();
+        if state.filling.contains(&port) {
+            return;
+        }
+        let changed = state.topology.change_port(port, |config| {
             let effects = config.set_presence(true);
             if is_event {
                 return effects;
@@ -27,10 +33,32 @@ impl Hierarchy {
             config.reset();
             Effects::empty()
         });
+        drop(state);
         if let Ok(effects) = changed {
             // What is there is as after a reset already.
             self.act(port, effects - Effects::LINK);
         }
+    }
+
+    /// Lets a port tell of nothing until what this returns is dropped, then of all that was put below it.
+    ///
+    /// # Errors
+    /// There is no such port, or it is being filled already.
+    pub(super) fn fill(&self, port: PortId) -> Result<Filling<'_>, DomainError> {
+        let mut state = self.lock();
+        if state.topology.port(port).is_none() {
+            return Err(TopologyError::NoPort(port).into());
+        }
+        if !state.filling.insert(port) {
+            return Err(DomainError::Slot {
+                place: state.describe(Member::Port(port)),
+                reason: "a device is being put into it already: wait until it is whole",
+            });
+        }
+        Ok(Filling {
+            hierarchy: self,
+            port,
+        })
     }
 
     /// What of a port's slot software has set; `None` if it has none.
@@ -52,30 +80,68 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Waits until software has turned a slot off; false if it has not within `limit`.
+    /// Has software let go of what is in a slot, then takes it out; false, and nothing taken out, if the slot has power still
+    /// after `limit`, or software was reset and knows of nothing. What somebody else took out meanwhile is out.
     ///
     /// # Errors
-    /// There is no such port, or the endpoint is gone.
-    pub(super) fn wait_for_power_off(
-        &self,
-        port: PortId,
-        limit: Duration,
-    ) -> Result<bool, DomainError> {
+    /// There is no such port; its slot has nothing that can be asked for; the endpoint is gone.
+    pub(super) fn unplug(&self, port: PortId, limit: Duration) -> Result<bool, DomainError> {
+        let (occupant, resets) = {
+            let state = self.lock();
+            (state.occupant_of_slot(port)?, state.resets)
+        };
+        self.press_button(port)?;
         // One that cannot be told is as good as never.
         let deadline = Instant::now().checked_add(limit);
+        loop {
+            match self.wait_for_power_off(port, occupant, resets, deadline)? {
+                Waited::Off => {}
+                Waited::Out => return Ok(true),
+                Waited::On => return Ok(false),
+            }
+            let life = self.life();
+            let (effects, gone) = {
+                let mut state = self.lock();
+                // Unless somebody was here between the two locks.
+                if state.occupant(port) != Some(occupant) || state.is_powered(port) {
+                    continue;
+                }
+                state.take_out(port)?
+            };
+            self.tear_down(port, effects, gone, life);
+            return Ok(true);
+        }
+    }
+
+    fn wait_for_power_off(
+        &self,
+        port: PortId,
+        occupant: Member,
+        resets: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Waited, DomainError> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return Err(DomainError::Closed);
             }
-            if state.slot(port)?.is_none_or(|slot| !slot.powered) {
-                return Ok(true);
+            if state.occupant(port) != Some(occupant) {
+                return Ok(Waited::Out);
             }
-            let left = deadline.map_or(limit, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
+            if state.resets != resets {
+                return Ok(Waited::On);
+            }
+            if !state.is_powered(port) {
+                return Ok(Waited::Off);
+            }
+            let Some(deadline) = deadline else {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Ok(false);
+                return Ok(Waited::On);
             }
             let waited = self.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -87,28 +153,108 @@ impl Hierarchy {
     /// # Errors
     /// There is no such port.
     pub(super) fn pull(&self, port: PortId) -> Result<(), DomainError> {
-        let _life = self.life();
-        let (effects, gone) = {
-            let mut state = self.lock();
-            let pulled = |config: &mut ConfigSpace| config.set_presence(false);
-            let effects = state.topology.change_port(port, pulled)?;
-            let removed = state.topology.remove_below(port)?;
-            state.names.forget_removed(&removed);
-            for below in &removed.ports {
-                state.failing_reads.remove(below);
-            }
-            let functions = removed.functions.iter();
-            let gone: Vec<Arc<Inner>> = functions
-                .filter_map(|id| state.functions.remove(id))
-                .collect();
-            (effects, gone)
-        };
+        let life = self.life();
+        let (effects, gone) = self.lock().take_out(port)?;
+        self.tear_down(port, effects, gone, life);
+        Ok(())
+    }
+
+    /// Tells of what was taken out, and tears it down.
+    fn tear_down(
+        &self,
+        port: PortId,
+        effects: Effects,
+        gone: Vec<Arc<Inner>>,
+        life: MutexGuard<'_, ()>,
+    ) {
         // Nothing is left there to be reset.
         self.act(port, effects - Effects::LINK);
+        self.changed.notify_all();
+        // They are out: a call into one that hangs holds up nobody else.
+        drop(life);
         for inner in gone {
             // A PF takes its VFs with it.
             inner.remove();
         }
-        Ok(())
+    }
+}
+
+/// A device is being put together below a port.
+pub(super) struct Filling<'a> {
+    hierarchy: &'a Hierarchy,
+    port: PortId,
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        let is_filled = {
+            let mut state = self.hierarchy.lock();
+            state.filling.remove(&self.port);
+            state.occupant(self.port).is_some()
+        };
+        if is_filled {
+            self.hierarchy.occupy(self.port);
+        }
+    }
+}
+
+/// How waiting for a slot to be turned off ended.
+enum Waited {
+    /// It is off.
+    Off,
+    /// What was in it is there no more.
+    Out,
+    /// It is on, and will be.
+    On,
+}
+
+impl State {
+    /// What is right below a port.
+    fn occupant(&self, port: PortId) -> Option<Member> {
+        Some(self.topology.walk_below(port).next()?.member)
+    }
+
+    /// # Errors
+    /// There is no such port; nobody can ask for what is in its slot.
+    fn occupant_of_slot(&self, port: PortId) -> Result<Member, DomainError> {
+        let refuse = |reason| DomainError::Slot {
+            place: self.describe(Member::Port(port)),
+            reason,
+        };
+        let slot = self
+            .slot(port)?
+            .ok_or_else(|| refuse("there is no slot below it, so that nothing can be unplugged"))?;
+        let needed = SlotCapabilities::ATTENTION_BUTTON | SlotCapabilities::POWER_CONTROLLER;
+        if !slot.capabilities.contains(needed) {
+            let reason = "its slot has no attention button and power controller, by which software is asked: pull it \
+                          out (surprise removal), or have software turn it off";
+            return Err(refuse(reason));
+        }
+        self.occupant(port)
+            .ok_or_else(|| refuse("nothing is in its slot"))
+    }
+
+    fn is_powered(&self, port: PortId) -> bool {
+        let slot = self.slot(port).ok().flatten();
+        slot.is_some_and(|slot| slot.powered)
+    }
+
+    /// Takes out what is below a port, which is told to software and torn down by the caller.
+    ///
+    /// # Errors
+    /// There is no such port.
+    fn take_out(&mut self, port: PortId) -> Result<(Effects, Vec<Arc<Inner>>), DomainError> {
+        let pulled = |config: &mut ConfigSpace| config.set_presence(false);
+        let effects = self.topology.change_port(port, pulled)?;
+        let removed = self.topology.remove_below(port)?;
+        self.names.forget_removed(&removed);
+        for below in &removed.ports {
+            self.failing_reads.remove(below);
+        }
+        let functions = removed.functions.iter();
+        let gone = functions
+            .filter_map(|id| self.functions.remove(id))
+            .collect();
+        Ok((effects, gone))
     }
 }

@@ -244,7 +244,8 @@ impl Inner {
     /// What its registers say of where it answers; once it was started, since a device behind callbacks shows none of
     /// them before.
     fn decode(&self) -> FunctionDecode {
-        if self.attachment.get().is_none() {
+        // One that is measured before it is known would have no VF BARs ever after.
+        if !self.attachment.get().is_some_and(Attachment::is_known) {
             return FunctionDecode::default();
         }
         let sizes = self.sizes.get_or_init(|| self.measure());

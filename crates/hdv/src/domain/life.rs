@@ -43,10 +43,7 @@ impl Hierarchy {
     /// That of the first function that does not start; none is started then.
     pub(super) fn start(&self) -> Result<(), DeviceError> {
         let _life = self.life();
-        {
-            let mut state = self.lock();
-            (state.started, state.has_run) = (true, true);
-        }
+        self.lock().started = true;
         for (_, inner) in self.functions() {
             if let Err(error) = inner.start() {
                 self.stop_all();
@@ -58,6 +55,7 @@ impl Hierarchy {
                 inner.fail(&error.into());
             }
         }
+        self.lock().has_run = true;
         self.follow_all();
         Ok(())
     }
@@ -91,16 +89,18 @@ impl Hierarchy {
             let mut state = self.lock();
             // Without another start processors go on, and find what comes from now on by its event.
             state.has_run = state.started;
+            state.resets = state.resets.wrapping_add(1);
             for port in state.ports() {
                 state.reset_port(port);
             }
         }
+        self.changed.notify_all();
         self.follow_all();
     }
 
     /// The endpoint is gone, and all that is in it.
     pub(super) fn close(&self) {
-        let _life = self.life();
+        let life = self.life();
         let (virtual_functions, functions) = {
             let mut state = self.lock();
             state.closed = true;
@@ -110,6 +110,8 @@ impl Hierarchy {
                 std::mem::take(&mut state.functions),
             )
         };
+        // They are out: a call into one that hangs holds up nobody else.
+        drop(life);
         for (_, inner) in virtual_functions.into_values() {
             inner.remove();
         }

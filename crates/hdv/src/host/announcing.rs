@@ -46,7 +46,7 @@ impl DeviceHost {
     ) -> Result<DeviceInstance, HostError> {
         let name = ids.instance_id.to_string();
         // Dropping the slot on the way out tears the device down, outside the lock.
-        let id = self.shared.next_id();
+        let id = DeviceId::next();
         let carrier = Arc::new(HostCarrier::new(&self.shared, id));
         let slot = Slot::new(&name, self.shared.token, function, Some(carrier))?;
         self.shared.limit_doorbells(&slot);

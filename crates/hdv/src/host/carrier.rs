@@ -58,7 +58,7 @@ impl HostCarrier {
                 vf: one.vf,
                 identity: one.identity,
             };
-            let (id, slot) = (host.next_id(), Arc::clone(&one.slot));
+            let (id, slot) = (DeviceId::next(), Arc::clone(&one.slot));
             let source = Source::Socket(Arc::new(listener), claim);
             let endpoint = Endpoint::new(id, None, Some(brought), slot, source);
             endpoints.push(Arc::new(endpoint));

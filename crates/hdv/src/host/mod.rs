@@ -22,7 +22,6 @@ mod status;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -65,7 +64,6 @@ struct Shared {
     allowance: Option<Arc<Allowance>>,
     notes: Notes,
     wake: Wake,
-    next_id: AtomicU64,
 }
 
 impl Shared {
@@ -79,10 +77,6 @@ impl Shared {
         self.endpoints
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next_id(&self) -> DeviceId {
-        DeviceId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
     /// # Errors
@@ -216,7 +210,6 @@ impl DeviceHost {
             allowance,
             notes: Notes::default(),
             wake,
-            next_id: AtomicU64::new(1),
         });
         let commands = if control {
             let (server, registry) = control::start(&shared)?;
@@ -273,7 +266,7 @@ impl DeviceHost {
         name: &str,
         function: Box<dyn Function>,
     ) -> Result<DeviceId, HostError> {
-        let id = self.shared.next_id();
+        let id = DeviceId::next();
         let carrier = Arc::new(HostCarrier::new(&self.shared, id));
         // Dropping the slot on the way out tears the device down.
         let slot = Slot::new(name, self.shared.token, function, Some(carrier))?;

@@ -86,7 +86,7 @@ impl Record {
         lock(&self.context).clone().expect("powered on")
     }
 
-    /// Holds reads of offset 0x700 until [`Record::open`].
+    /// Holds reads of offset 0x700, and the teardown, until [`Record::open`].
     pub fn close(&self) {
         *lock(&self.gate.0) = true;
     }
@@ -94,6 +94,13 @@ impl Record {
     pub fn open(&self) {
         *lock(&self.gate.0) = false;
         self.gate.1.notify_all();
+    }
+
+    fn pass_gate(&self) {
+        let mut closed = lock(&self.gate.0);
+        while *closed {
+            closed = self.gate.1.wait(closed).expect("no panic");
+        }
     }
 }
 
@@ -214,10 +221,7 @@ impl PciDevice for Recorder {
     fn read(&mut self, access: BarAccess) -> u64 {
         self.note(Call::Read(access));
         if access.offset == 0x700 {
-            let mut closed = lock(&self.record.gate.0);
-            while *closed {
-                closed = self.record.gate.1.wait(closed).expect("no panic");
-            }
+            self.record.pass_gate();
         }
         let at = usize::try_from(access.offset).expect("small");
         let mut bytes = [0; 8];
@@ -244,6 +248,7 @@ impl PciDevice for Recorder {
 
     fn teardown(&mut self) {
         self.note(Call::Teardown);
+        self.record.pass_gate();
     }
 }
 
