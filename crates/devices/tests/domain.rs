@@ -8,7 +8,7 @@ use hdv::pci::enumerate::{
     ConfigBus, Enumeration, FoundFunction, HotPlugReserve, Resources, enable_vfs, enumerate,
 };
 use hdv::{BarIndex, TestBench};
-use hdv_devices::domain::DomainDocument;
+use hdv_devices::domain::{DomainDocument, LINUX_LEVELS};
 
 /// The endpoint's windows.
 const CONFIG: BarIndex = BarIndex::BAR0;
@@ -122,8 +122,27 @@ fn every_example_is_known_here() {
     names.sort();
     assert_eq!(
         names,
-        ["deep.toml", "hotplug.toml", "pf.toml", "switch.toml"]
+        [
+            "deep.toml",
+            "deepest.toml",
+            "hotplug.toml",
+            "pf.toml",
+            "switch.toml"
+        ]
     );
+}
+
+#[test]
+fn those_of_the_book_are_as_it_says() {
+    let page = include_str!("../../../docs/book/domain.md");
+    let blocks = page.split("```toml\n").skip(1);
+    let blocks: Vec<_> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    assert_eq!(build(blocks[0]).ids(SENSOR).len(), 1);
+    let built = build(blocks[1]);
+    assert_eq!(built.ids(SENSOR).len(), 2 + 4 + 1);
+    assert_eq!(built.ids(PF).len(), 1);
+    assert_eq!(built.sizes, [64 << 20, 128 << 20, 1 << 30]);
 }
 
 #[test]
@@ -153,10 +172,23 @@ fn a_switch_has_8_sensors() {
 
 #[test]
 fn the_deepest_one_uses_every_bus() {
-    let built = example("deep.toml");
+    let built = example("deepest.toml");
     assert_eq!(built.sizes[0], 256 << 20);
     assert_eq!(built.ids(SENSOR), ["ff:00.0"]);
     assert_eq!(built.ids(DOWNSTREAM_PORT).len(), 127);
+}
+
+#[test]
+fn what_is_too_deep_for_linux_is_known() {
+    let levels = |name: &str| {
+        let text = std::fs::read_to_string(examples().join(name)).unwrap();
+        DomainDocument::parse(&text).unwrap().levels()
+    };
+    assert_eq!(levels("pf.toml"), 1);
+    assert_eq!(levels("switch.toml"), 3);
+    assert_eq!(levels("deepest.toml"), 255);
+    assert_eq!(levels("deep.toml"), LINUX_LEVELS);
+    assert_eq!(example("deep.toml").ids(SENSOR), ["31:00.0"]);
 }
 
 #[test]

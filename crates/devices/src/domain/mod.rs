@@ -61,6 +61,10 @@ const PREFETCHABLE: u64 = 1 << 30;
 const MEMORY_MAX: u64 = 1 << 30;
 const PREFETCHABLE_MAX: u64 = 1 << 40;
 
+/// How many buses can be one below the other, without the root bus, for a Linux guest: it was seen to enumerate so many. It does so by
+/// recursion, and with 57 its kernel stack of 16 KiB is full, which is the end of it.
+pub const LINUX_LEVELS: u32 = 49;
+
 /// The description of a domain, checked.
 #[derive(Clone, Debug)]
 pub struct DomainDocument {
@@ -105,6 +109,13 @@ impl DomainDocument {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// How many buses are one below the other, without the root bus: 1 to 255. More than [`LINUX_LEVELS`] are too many for
+    /// Linux.
+    #[must_use]
+    pub fn levels(&self) -> u32 {
+        needs::levels(&self.ports)
     }
 
     /// Its sizes: those that it gives, the others as they are needed.

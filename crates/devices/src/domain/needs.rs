@@ -55,6 +55,15 @@ fn number(port: &Port, spare: u32, last: &mut u32) {
     }
 }
 
+/// Buses that are one below the other, without the root bus.
+pub(super) fn levels(ports: &[Port]) -> u32 {
+    let of = |port: &Port| match &port.below {
+        Below::Functions(_) => 1,
+        Below::Switch(ports) => 2 + levels(ports),
+    };
+    ports.iter().map(of).max().unwrap_or(0)
+}
+
 /// One of the two windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Window {
