@@ -52,7 +52,7 @@ impl From<MemoryError> for Failure {
     fn from(error: MemoryError) -> Self {
         let code = match &error {
             MemoryError::NotMapped(_) | MemoryError::Lost(_) => codes::INVALID_ADDRESS,
-            MemoryError::NoMemory => codes::NOT_READY,
+            MemoryError::NoMemory | MemoryError::NotBusMaster => codes::NOT_READY,
             MemoryError::BadRange { .. } | MemoryError::Misaligned(_) => codes::E_INVALIDARG,
             MemoryError::NoDescriptor(_)
             | MemoryError::HugePages(_)

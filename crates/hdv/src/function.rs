@@ -51,7 +51,8 @@ pub trait Function: Any + Send {
     /// Who it is. Fixed from power-on.
     fn identity(&self) -> Identity;
 
-    /// Size of a BAR in bytes; 0 if there is none. Fixed from power-on.
+    /// Size of a BAR in bytes; 0 if there is none. Fixed from power-on, but for that of a BAR which software on the bus can resize:
+    /// it is the size that the BAR has now.
     fn bar_size(&self, bar: BarIndex) -> u64;
 
     /// The guest memory it uses; filled by the transport.
@@ -101,6 +102,13 @@ pub trait Function: Any + Send {
     /// [`power_on`](Self::power_on).
     fn carried_by(&mut self, carrier: Arc<dyn FunctionCarrier>) {
         let _ = carrier;
+    }
+
+    /// Software has numbered the bus that the function is on, `secondary`, and those up to `subordinate` that are reached through
+    /// the port above, whose functions it may be with its VFs. Both are 0 once nobody has any more; `subordinate` may be
+    /// below `secondary` while software is about it.
+    fn bus_numbered(&mut self, secondary: u8, subordinate: u8) {
+        let _ = (secondary, subordinate);
     }
 
     /// Whoever carries its bus found an error of this function, which it records in config space as if it had detected it

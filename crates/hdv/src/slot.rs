@@ -149,7 +149,7 @@ impl Slot {
         Some(self.description.get()?.identity)
     }
 
-    /// Size of a BAR in bytes, 0 if there is none.
+    /// Size of a BAR in bytes at power-on, 0 if there is none.
     pub(crate) fn bar_size(&self, bar: BarIndex) -> u64 {
         self.description
             .get()
@@ -394,6 +394,20 @@ impl Slot {
     pub(crate) fn interrupts_changed(&self) {
         self.access("a change of its interrupts", |function| {
             function.interrupts_changed();
+        });
+    }
+
+    /// The sizes of its BARs now, in bytes; `None` if it failed or is gone.
+    pub(crate) fn bar_sizes_now(&self) -> Option<[u64; BarIndex::ALL.len()]> {
+        self.access("a look at its BARs", |function| {
+            BarIndex::ALL.map(|bar| function.bar_size(bar))
+        })
+    }
+
+    /// Software has numbered the bus that it is on.
+    pub(crate) fn bus_numbered(&self, secondary: u8, subordinate: u8) {
+        self.access("a change of its bus numbers", |function| {
+            function.bus_numbered(secondary, subordinate);
         });
     }
 

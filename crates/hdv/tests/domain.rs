@@ -5,10 +5,13 @@ mod support;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
-use hdv::domain::{Domain, DomainError, Position};
+use hdv::domain::{Domain, DomainError, MEMORY_BASE, Position};
 use hdv::pci::capability::Slot;
 use hdv::pci::topology::PortId;
-use hdv::{DeviceState, GuestAddress, TestBench, pci_function};
+use hdv::{
+    Bar, BarAccess, BarIndex, ClassCode, ConfigError, ConfigSpace, DeviceState, GuestAddress,
+    Identity, PciDevice, PciExpress, ResizableBar, TestBench, pci_function,
+};
 use support::domain::*;
 use support::{Call, Kind, PATIENCE, Recorder, SIGNAL};
 
@@ -107,6 +110,7 @@ fn guest_memory_is_the_endpoints() {
     let mut bench = TestBench::new(endpoint).unwrap();
     bench.add_memory(GuestAddress(0x10_0000), 0x1000).unwrap();
     let late = attach(&domain, port, 1, Kind::MsiX);
+    found(&mut bench);
     for (number, record) in [(1_u64, early), (2, late)] {
         let at = GuestAddress(0x10_0000 + 8 * number);
         record.context().memory.write_obj(at, number).unwrap();
@@ -250,4 +254,60 @@ fn a_function_that_does_not_start_leaves_none_started() {
     let error = TestBench::new(endpoint).unwrap_err();
     assert!(error.to_string().contains("function 1"), "{error}");
     assert_eq!(first.count(Call::Start), first.count(Call::Stop));
+}
+
+/// A device whose BAR software can make larger and smaller.
+struct Resizable;
+
+impl PciDevice for Resizable {
+    fn config_space(&self) -> Result<ConfigSpace, ConfigError> {
+        let identity = Identity {
+            vendor_id: 0x4f48,
+            device_id: 0x7ffd,
+            revision_id: 1,
+            class: ClassCode::from_u24(0xff_0000),
+            subsystem_vendor_id: 0,
+            subsystem_id: 0,
+        };
+        let sizes = [1 << 20, 2 << 20, 4 << 20];
+        ConfigSpace::builder(identity)
+            .bar(BarIndex::BAR0, Bar::memory64(2 << 20))
+            .capability(PciExpress::endpoint())
+            .extended_capability(ResizableBar::new().bar(BarIndex::BAR0, &sizes))
+            .build()
+    }
+
+    fn read(&mut self, access: BarAccess) -> u64 {
+        access.offset
+    }
+
+    fn write(&mut self, _: BarAccess, _: u64) {}
+
+    fn reset(&mut self) {}
+}
+
+#[test]
+fn a_bar_answers_as_far_as_software_has_made_it() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let content = pci_function(Box::new(Resizable)).unwrap();
+    domain
+        .attach(Position::below(port), "resizable", content, &[])
+        .unwrap();
+    let mut bench = TestBench::new(endpoint).unwrap();
+    found(&mut bench);
+    // The port's window reaches further than the BAR that was found.
+    let window = u32::try_from(MEMORY_BASE >> 16).unwrap() | 0x8070_0000;
+    bench.write(CONFIG, offset(id(0, 1, 0), 0x20), window);
+    let function = offset(id(1, 0, 0), 0);
+    let answers = |bench: &TestBench, at: u64| bench.read::<u32>(MEMORY, at) != u32::MAX;
+    for (code, size) in [(1_u32, 2_u64 << 20), (2, 4 << 20), (0, 1 << 20)] {
+        bench.write(CONFIG, function + 4, 0_u16);
+        let control: u32 = bench.read(CONFIG, function + 0x108);
+        bench.write(CONFIG, function + 0x108, control & !0x3f00 | code << 8);
+        bench.write(CONFIG, function + 0x10, u32::try_from(MEMORY_BASE).unwrap());
+        bench.write(CONFIG, function + 4, 6_u16);
+        assert!(answers(&bench, size - 4), "{size:#x}");
+        assert!(!answers(&bench, size), "{size:#x}");
+    }
 }

@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use hdv::domain::{Domain, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE, Position};
+use hdv::domain::{Domain, DomainOptions, MEMORY_BASE, NodeKind, PREFETCHABLE_BASE, Position};
 use hdv::pci::enumerate::{
     ConfigBus, Enumeration, FoundFunction, HotPlugReserve, Resources, disable_vfs, enable_vfs,
     enumerate,
@@ -48,6 +48,7 @@ impl ConfigBus for Window<'_> {
 }
 
 struct Guest {
+    domain: Domain,
     bench: TestBench,
     pf: EmulatedPf,
     lab: Lab,
@@ -76,6 +77,7 @@ impl Guest {
         };
         let found = enumerate(&mut Window(&mut bench), &resources).unwrap();
         Self {
+            domain,
             bench,
             pf,
             lab,
@@ -160,6 +162,10 @@ fn vfs_have_the_endpoints_memory_and_vectors() {
         .write_obj(GuestAddress(0x10_0010), 77_u64)
         .unwrap();
     let bar = guest.vf_bar(1);
+    // VFs are bus masters of their own.
+    guest.bench.write(PREFETCHABLE, bar + FETCH, 0x10_0010_u64);
+    assert_ne!(guest.bench.read::<u64>(PREFETCHABLE, bar + PLAIN), 77);
+    guest.bench.write(CONFIG, offset(ids[1], 4), 4_u16);
     guest.bench.write(PREFETCHABLE, bar + FETCH, 0x10_0010_u64);
     assert_eq!(guest.bench.read::<u64>(PREFETCHABLE, bar + PLAIN), 77);
     let entry = bar + 0x800;
@@ -239,4 +245,85 @@ fn the_interface_shows_what_the_guest_did() {
     let class: u32 = guest.bench.read(CONFIG, offset(ids[0], 8));
     assert_eq!(class, u32::MAX);
     assert!(*failures.lock().unwrap() >= 1);
+}
+
+#[test]
+fn a_function_level_reset_of_the_pf_takes_vfs_away() {
+    let mut guest = Guest::new();
+    let ids = guest.enable(TOTAL);
+    let vfs = |guest: &Guest| guest.domain.tree().len() - 2;
+    assert_eq!(vfs(&guest), usize::from(TOTAL));
+    guest.lab.take();
+    let pf = guest.pf().id;
+    let mut at = u16::from(guest.bench.read::<u8>(CONFIG, offset(pf, 0x34)));
+    while guest.bench.read::<u8>(CONFIG, offset(pf, at)) != 0x10 {
+        at = guest.bench.read::<u8>(CONFIG, offset(pf, at + 1)).into();
+        assert_ne!(at, 0);
+    }
+    guest.bench.write(CONFIG, offset(pf, at + 8), 0x8000_u16);
+    assert_eq!(guest.lab.count((Pf, Reset)), 1);
+    for vf in 0..TOTAL {
+        assert_eq!(guest.lab.count((Vf(vf), Teardown)), 1, "VF {vf}");
+    }
+    for id in ids {
+        assert_eq!(guest.bench.read::<u32>(CONFIG, offset(id, 8)), u32::MAX);
+    }
+    assert!(!guest.pf.registers().vf_enable);
+    assert_eq!(vfs(&guest), 0);
+    // They come again.
+    let ids = guest.enable(2);
+    let class: u32 = guest.bench.read(CONFIG, offset(ids[1], 8));
+    assert_eq!(class >> 8, 0x11_8000);
+}
+
+#[test]
+fn the_tree_shows_vfs_below_their_pf() {
+    let mut guest = Guest::new();
+    let ids = guest.enable(2);
+    guest.bench.write(CONFIG, offset(ids[1], 4), 4_u16);
+    let tree = guest.domain.tree();
+    let kinds: Vec<_> = tree.iter().map(|node| (node.depth, node.kind)).collect();
+    use NodeKind::*;
+    assert_eq!(
+        kinds,
+        [
+            (0, RootPort),
+            (1, PhysicalFunction),
+            (2, VirtualFunction),
+            (2, VirtualFunction)
+        ]
+    );
+    let sriov = tree[1].sriov.unwrap();
+    assert_eq!((sriov.total_vfs, sriov.num_vfs), (TOTAL, 2));
+    for (node, id) in tree[2..].iter().zip(&ids) {
+        assert_eq!(node.routing_id, Some(id.get()));
+        assert_eq!(node.class_code, 0x11_8000);
+        assert!(node.memory_enabled);
+    }
+    assert_eq!(tree[3].path, "01.0/00.0/vf1");
+    assert_eq!((tree[2].bus_master, tree[3].bus_master), (false, true));
+}
+
+#[test]
+fn the_interface_follows_the_guests_bus_numbers() {
+    let mut guest = Guest::new();
+    guest.enable(2);
+    let port = RoutingId::new(0, 1, 0).unwrap();
+    let bus = |guest: &Guest| guest.pf.location(1).unwrap().routing_id.bus();
+    assert_eq!(bus(&guest), 1);
+    for (secondary, subordinate) in [(5_u8, 7_u8), (9, 9), (2, 30)] {
+        let numbers = u16::from_le_bytes([secondary, subordinate]);
+        guest.bench.write(CONFIG, offset(port, 0x19), subordinate);
+        guest.bench.write(CONFIG, offset(port, 0x19), numbers);
+        let location = guest.pf.location(1).unwrap();
+        assert_eq!(location.routing_id.bus(), secondary);
+        assert_eq!(guest.pf.captured_buses(), subordinate - secondary);
+        let class: u32 = guest.bench.read(CONFIG, offset(location.routing_id, 8));
+        assert_eq!(class >> 8, 0x11_8000, "where the interface says it is");
+    }
+    // Nonsense on the way changes nothing.
+    guest.bench.write(CONFIG, offset(port, 0x1a), 1_u8);
+    assert_eq!((bus(&guest), guest.pf.captured_buses()), (2, 28));
+    guest.bench.reset();
+    assert_eq!((bus(&guest), guest.pf.captured_buses()), (0, 0));
 }

@@ -18,7 +18,7 @@ const MULTI_FUNCTION: u8 = 1 << 7;
 enum Target {
     Port(PortId),
     Function(FunctionId, Arc<Inner>),
-    VirtualFunction(Arc<Inner>),
+    VirtualFunction(FunctionId, Arc<Inner>),
 }
 
 impl Hierarchy {
@@ -34,7 +34,7 @@ impl Hierarchy {
                 let (_, inner) = state.virtual_functions.get(&(function, vf))?;
                 let inner = Arc::clone(inner);
                 prepare(state, &inner);
-                Some(Target::VirtualFunction(inner))
+                Some(Target::VirtualFunction(function, inner))
             }
         }
     }
@@ -61,7 +61,7 @@ impl Hierarchy {
                     *byte |= MULTI_FUNCTION;
                 }
             }
-            Some(Target::VirtualFunction(inner)) => inner.config_read(offset, data),
+            Some(Target::VirtualFunction(_, inner)) => inner.config_read(offset, data),
             None => data.fill(0xff),
         }
     }
@@ -70,12 +70,9 @@ impl Hierarchy {
     pub(super) fn config_write(&self, id: RoutingId, offset: u16, data: &[u8]) {
         match self.target(id) {
             Some(Target::Port(port)) => {
-                let effects = {
-                    let mut state = self.lock();
-                    let written = state.topology.write_port(port, offset, data);
-                    written.unwrap_or(Effects::empty())
-                };
-                self.act(port, effects);
+                let _following = self.following();
+                let written = self.lock().topology.write_port(port, offset, data);
+                self.act(port, written.unwrap_or(Effects::empty()));
             }
             Some(Target::Function(function, inner)) => {
                 let changed = inner.config_write(offset, data);
@@ -83,10 +80,11 @@ impl Hierarchy {
                     self.follow(function, &inner);
                 }
             }
-            Some(Target::VirtualFunction(inner)) => {
+            Some(Target::VirtualFunction(pf, inner)) => {
                 let changed = inner.config_write(offset, data);
                 if changed.intersects(Changed::DECODE | Changed::RESET) {
                     inner.follow_bus_master();
+                    self.follow_vf_requests(pf, &inner);
                 }
             }
             None => {}

@@ -93,6 +93,16 @@ impl Attachment {
         Some(capabilities.find_extended(id)?.offset)
     }
 
+    /// The function may send requests from now on, accesses to guest memory and messages, or may not. Whether receivers of its
+    /// interrupts have changed, which the function is [told](Slot::interrupts_changed) of then.
+    pub(crate) fn set_requests(&self, open: bool) -> bool {
+        self.slot.memory().set_barred(!open);
+        match self.known.get() {
+            Some(known) if self.answers() => self.messages(known).set_open(&known.vectors, open),
+            _ => false,
+        }
+    }
+
     /// Which messages it sends as the guest has set it. Waits for nobody.
     pub(crate) fn interrupts(&self) -> InterruptMode {
         match self.known.get() {

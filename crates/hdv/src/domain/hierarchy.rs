@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use hdv_pci::topology::{Found, FunctionId, Member, PortId, Topology, TopologyError};
+use hdv_pci::topology::{Found, FunctionId, Member, Parent, PortId, Topology, TopologyError};
 use hdv_pci::{ConfigSpace, Effects, SlotView};
 
 use super::ROOT_BUS;
@@ -15,11 +15,21 @@ use super::names::Names;
 use crate::calls::HostToken;
 use crate::error::DeviceId;
 
+/// What changes which requests a port lets through.
+const REQUESTS: Effects = Effects::COMMAND
+    .union(Effects::POWER_STATE)
+    .union(Effects::FUNCTION_LEVEL_RESET)
+    .union(Effects::SECONDARY_BUS_RESET)
+    .union(Effects::LINK);
+
 /// See the module's documentation.
 pub(super) struct Hierarchy {
     pub(super) token: HostToken,
     /// Held while functions start, stop, are reset or come: so that each is in the state that all are in.
     life: Mutex<()>,
+    /// Held while a port's registers change and what is below follows: what is reset when its link goes down is so before software
+    /// can have the link up again. No function calls what takes it.
+    following: Mutex<()>,
     state: Mutex<State>,
     /// Software has written to a slot's registers or was reset, something was taken out, or the endpoint is gone.
     pub(super) changed: Condvar,
@@ -51,6 +61,7 @@ impl Hierarchy {
         Self {
             token: HostToken::new(),
             life: Mutex::new(()),
+            following: Mutex::new(()),
             state: Mutex::new(State {
                 topology: Topology::new(ROOT_BUS),
                 names: Names::default(),
@@ -74,6 +85,13 @@ impl Hierarchy {
 
     pub(super) fn life(&self) -> MutexGuard<'_, ()> {
         self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held around a change of a port's registers and [`act`](Self::act).
+    pub(super) fn following(&self) -> MutexGuard<'_, ()> {
+        self.following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All functions that are here now, without VFs.
@@ -105,6 +123,17 @@ impl Hierarchy {
             // One that was detached meanwhile is not routed to.
             let _ = self.lock().topology.update(id, decode);
         });
+        self.follow_requests(id, inner);
+    }
+
+    /// Tells functions of the numbers of their buses.
+    pub(super) fn number_buses(&self, functions: &[(FunctionId, Arc<Inner>)]) {
+        for (id, inner) in functions {
+            let numbers = self.lock().buses_of(*id);
+            if let Some((secondary, subordinate)) = numbers {
+                inner.number_bus(secondary, subordinate);
+            }
+        }
     }
 
     /// Does what a change of a port's registers asks for.
@@ -116,27 +145,43 @@ impl Hierarchy {
             let reset = ConfigSpace::function_level_reset;
             let _ = self.lock().topology.change_port(port, reset);
         }
-        if effects.intersects(Effects::SECONDARY_BUS_RESET | Effects::LINK) {
+        if effects.intersects(REQUESTS) {
+            self.follow_requests_below(port);
+        }
+        if effects.intersects(REQUESTS.union(Effects::BUS_NUMBERS)) {
+            let functions = self.lock().functions_below(port);
+            self.number_buses(&functions);
+        }
+        // What comes up again was reset when it went down.
+        if effects.intersects(Effects::SECONDARY_BUS_RESET | Effects::LINK) && !self.is_up(port) {
             self.reset_below(port);
         }
         if effects.contains(Effects::PORT_INTERRUPT) {
             self.lock().interrupt(port);
-        } else if effects.contains(Effects::MSI) {
+        } else if effects.intersects(REQUESTS.union(Effects::MSI)) {
             self.lock().interrupt_if_pending(port);
         }
     }
 
+    /// Whether what is below a port can be reached.
+    pub(super) fn is_up(&self, port: PortId) -> bool {
+        let state = self.lock();
+        let config = state.topology.port(port);
+        let reset = config.and_then(ConfigSpace::bridge);
+        let reset = reset.is_some_and(|bridge| bridge.secondary_bus_reset);
+        let link = config.and_then(ConfigSpace::port);
+        !reset && link.is_some_and(|port| port.link_active)
+    }
+
     /// Functions below a port are as after a hot reset; the ports there are already.
-    fn reset_below(&self, port: PortId) {
-        let functions: Vec<_> = {
-            let state = self.lock();
-            let ids = state.topology.functions_below(port);
-            ids.into_iter()
-                .filter_map(|id| Some((id, Arc::clone(state.functions.get(&id)?))))
-                .collect()
-        };
-        for (_, inner) in &functions {
+    pub(super) fn reset_below(&self, port: PortId) {
+        let functions = self.lock().functions_below(port);
+        for (id, inner) in &functions {
             inner.reset();
+            // Those of a PF that its owner controls stay.
+            for vf in self.vfs_of(*id) {
+                vf.reset();
+            }
         }
         for (id, inner) in &functions {
             self.follow(*id, inner);
@@ -153,6 +198,15 @@ impl State {
             .port(port)
             .ok_or(TopologyError::NoPort(port))?;
         Ok(config.port().and_then(|port| port.slot))
+    }
+
+    /// Secondary and subordinate bus number of the port above a function; `None` if it is below none.
+    fn buses_of(&self, function: FunctionId) -> Option<(u8, u8)> {
+        let Parent::Port(port) = self.topology.parent(function)? else {
+            return None;
+        };
+        let bridge = self.topology.port(port)?.bridge()?;
+        Some((bridge.secondary, bridge.subordinate))
     }
 
     pub(super) fn ports(&self) -> Vec<PortId> {

@@ -72,16 +72,18 @@ impl Hierarchy {
     }
 
     fn set_link(&self, member: Member, active: bool) -> Result<(), DomainError> {
-        let (port, effects) = {
-            let mut state = self.lock();
-            let Member::Port(port) = member else {
-                let reason = "a function has no link below it: name the port above it";
-                return Err(state.refuse(member, reason));
-            };
-            state.check_link(port)?;
-            let set = |config: &mut ConfigSpace| config.set_link_active(active);
-            (port, state.topology.change_port(port, set)?)
+        let Member::Port(port) = member else {
+            let reason = "a function has no link below it: name the port above it";
+            return Err(self.lock().refuse(member, reason));
         };
+        let _following = self.following();
+        self.lock().check_link(port)?;
+        if active && !self.is_up(port) {
+            // Again: what was on its way when the link went down has arrived since.
+            self.reset_below(port);
+        }
+        let set = |config: &mut ConfigSpace| config.set_link_active(active);
+        let effects = self.lock().topology.change_port(port, set)?;
         self.act(port, effects);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A function inside a domain: its slot, and from the moment that the endpoint has been powered on, what the domain does to it
 //! as its VMM.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hdv_pci::spec::extended::extended_capability_id;
@@ -38,8 +38,12 @@ pub(super) struct Inner {
     total_vfs: OnceLock<u16>,
     /// Of a VF; that of others is in the topology.
     bus_master: AtomicBool,
+    /// Of the port above, as it was last told of them.
+    bus_numbers: AtomicU16,
     /// How many config reads fail yet.
     failing_reads: AtomicU32,
+    /// Held while it is found out whether it may send requests, and until that is so.
+    requests: Mutex<()>,
     /// Held while its registers are read for routing and routing follows: the last to read is the last to tell.
     following: Mutex<()>,
     /// It failed, and was torn down.
@@ -68,7 +72,9 @@ impl Inner {
             sizes: OnceLock::new(),
             total_vfs: OnceLock::new(),
             bus_master: AtomicBool::new(false),
+            bus_numbers: AtomicU16::new(0),
             failing_reads: AtomicU32::new(0),
+            requests: Mutex::new(()),
             following: Mutex::new(()),
             has_failed: AtomicBool::new(false),
         }
@@ -92,6 +98,29 @@ impl Inner {
     pub(super) fn interrupts(&self) -> InterruptMode {
         let attachment = self.attachment.get();
         attachment.map_or(InterruptMode::None, Attachment::interrupts)
+    }
+
+    /// Tells it of the numbers of its bus and of the last one below the same port, if they are new.
+    pub(super) fn number_bus(&self, secondary: u8, subordinate: u8) {
+        let numbers = u16::from_be_bytes([secondary, subordinate]);
+        if self.bus_numbers.swap(numbers, Ordering::Relaxed) != numbers {
+            self.slot.bus_numbered(secondary, subordinate);
+        }
+    }
+
+    /// Lets it send requests, or keeps them back, as `may` says once nobody else is about it.
+    pub(super) fn follow_requests(&self, may: impl FnOnce() -> bool) {
+        let Some(attachment) = self.attachment.get() else {
+            return;
+        };
+        let changed = {
+            let requests = self.requests.lock();
+            let _requests = requests.unwrap_or_else(PoisonError::into_inner);
+            attachment.set_requests(may())
+        };
+        if changed {
+            self.slot.interrupts_changed();
+        }
     }
 
     /// The Bus Master Enable of a VF.
@@ -160,6 +189,8 @@ impl Inner {
             &context.memory,
             Arc::clone(&context.fold),
         )?;
+        // Until its Bus Master Enable is set.
+        attachment.set_requests(false);
         let _ = self.attachment.set(attachment);
         Ok(())
     }
@@ -195,6 +226,9 @@ impl Inner {
     pub(super) fn reset(&self) {
         if let Some(attachment) = self.attachment.get() {
             attachment.reset(ResetScope::Function);
+            if self.view == ConfigView::Vf {
+                self.follow_bus_master();
+            }
         }
     }
 
@@ -248,8 +282,11 @@ impl Inner {
         if !self.attachment.get().is_some_and(Attachment::is_known) {
             return FunctionDecode::default();
         }
-        let sizes = self.sizes.get_or_init(|| self.measure());
-        FunctionDecode::read(sizes, |offset, data| self.config_read(offset, data))
+        let mut sizes = *self.sizes.get_or_init(|| self.measure());
+        if let Some(bars) = self.slot.bar_sizes_now() {
+            sizes.bars = bars;
+        }
+        FunctionDecode::read(&sizes, |offset, data| self.config_read(offset, data))
     }
 
     /// Finds out how large the BARs are. Those of VFs are sized as software does it, which a function that is

@@ -95,6 +95,7 @@ impl Hierarchy {
             }
         }
         self.changed.notify_all();
+        self.number_buses(&self.functions());
         self.follow_all();
     }
 
@@ -171,6 +172,7 @@ impl Hierarchy {
             carrier.placed(id);
             (id, state.has_run)
         };
+        self.number_buses(&[(id, Arc::clone(inner))]);
         if let Parent::Port(port) = parent {
             self.tell_presence(port, has_run);
         }

@@ -51,6 +51,8 @@ struct State {
     /// The message that each vector's receiver was taken from.
     connected: Vec<Option<(u64, u32)>>,
     msi: Option<MsiMessage>,
+    /// The function may send messages.
+    open: bool,
 }
 
 impl Vectors {
@@ -63,6 +65,7 @@ impl Vectors {
                 function_masked: false,
                 connected: vec![None; vectors.into()],
                 msi: None,
+                open: true,
             }),
             mode: AtomicU8::new(InterruptMode::None as u8),
         }
@@ -181,10 +184,7 @@ impl Messages<'_> {
         }
         if let Some(first) = first {
             let messages = &state.connected[usize::from(first)..=usize::from(last)];
-            let told = messages
-                .iter()
-                .map(|message| message.and_then(|(address, data)| (self.fold)(address, data)))
-                .collect();
+            let told = self.told(state.open, messages);
             self.interrupts.connect_to(kind, first, told);
         }
         // Last: what is pending goes where the message says now.
@@ -212,12 +212,38 @@ impl Messages<'_> {
         }
         if let Some(message) = message {
             self.interrupts.enable(kind, message.vectors.into());
-            let told = (0..message.vectors)
-                .map(|vector| (self.fold)(message.address, message.data_of(vector)))
-                .collect();
+            let told = self.told(state.open, &messages_of(message));
             self.interrupts.connect_to(kind, 0, told);
         }
         true
+    }
+
+    /// Whom messages tell: nobody as long as they may not be sent.
+    fn told(&self, open: bool, messages: &[Option<(u64, u32)>]) -> Vec<Option<(Interrupts, u16)>> {
+        let tell = |message: &Option<(u64, u32)>| {
+            let (address, data) = message.filter(|_| open)?;
+            (self.fold)(address, data)
+        };
+        messages.iter().map(tell).collect()
+    }
+
+    /// The function may send messages from now on, or may not: then what it signals is pending, as if it were masked, until it
+    /// may. Whether receivers have changed.
+    pub(super) fn set_open(&self, vectors: &Vectors, open: bool) -> bool {
+        let mut state = vectors.lock();
+        if state.open == open {
+            return false;
+        }
+        state.open = open;
+        if state.enabled {
+            let told = self.told(open, &state.connected);
+            self.interrupts.connect_to(InterruptKind::MsiX, 0, told);
+        }
+        if let Some(message) = state.msi {
+            let told = self.told(open, &messages_of(message));
+            self.interrupts.connect_to(InterruptKind::Msi, 0, told);
+        }
+        state.enabled || state.msi.is_some()
     }
 
     /// The function was reset, or is about to be: nobody is told of anything, the table is as after a
@@ -233,4 +259,11 @@ impl Messages<'_> {
         self.interrupts.disconnect(InterruptKind::MsiX);
         self.interrupts.disconnect(InterruptKind::Msi);
     }
+}
+
+/// The message of each vector of MSI.
+fn messages_of(message: MsiMessage) -> Vec<Option<(u64, u32)>> {
+    (0..message.vectors)
+        .map(|vector| Some((message.address, message.data_of(vector))))
+        .collect()
 }

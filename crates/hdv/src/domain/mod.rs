@@ -29,7 +29,7 @@
 //! what ports are made of, `position` where functions go. `hierarchy` is all that is inside, and carries out what ports ask for;
 //! `names` and `places` say how things are called, `tree` shows them, `injection` has things go wrong.
 //! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots,
-//! `port_interrupts` the messages of ports. `inner` is a function in its
+//! `port_interrupts` the messages of ports, `requests` who may send any. `inner` is a function in its
 //! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs. `control` is what other
 //! programs reach.
 
@@ -53,6 +53,7 @@ mod port_interrupts;
 mod ports;
 mod position;
 mod registers;
+mod requests;
 mod tree;
 mod vmd;
 

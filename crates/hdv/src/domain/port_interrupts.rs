@@ -9,13 +9,14 @@ use super::hierarchy::State;
 const VECTOR_0: u32 = 1;
 
 impl State {
-    /// A port has an interrupt to send; it is pending while its vector is masked.
+    /// A port has an interrupt to send; it is pending while its vector is masked, or it may send nothing.
     pub(super) fn interrupt(&mut self, port: PortId) {
+        let may = self.port_may_send(port);
         let sent = self.topology.change_port(port, |config| {
             let msi = config.msi().filter(|msi| msi.enabled)?;
-            let masked = msi.mask & VECTOR_0 != 0;
-            config.set_msi_pending(if masked { VECTOR_0 } else { 0 });
-            if masked { None } else { msi.message(0) }
+            let held = !may || msi.mask & VECTOR_0 != 0;
+            config.set_msi_pending(if held { VECTOR_0 } else { 0 });
+            if held { None } else { msi.message(0) }
         });
         if let Ok(Some((address, data))) = sent
             && let Some(context) = &self.context
@@ -25,7 +26,7 @@ impl State {
         }
     }
 
-    /// A port's MSI capability may have changed: what was pending is sent as soon as it may be.
+    /// A port's MSI capability, or what it may send, may have changed: what was pending is sent as soon as it may be.
     pub(super) fn interrupt_if_pending(&mut self, port: PortId) {
         let msi = self.topology.port(port).and_then(ConfigSpace::msi);
         if msi.is_some_and(|msi| msi.pending & VECTOR_0 != 0) {

@@ -5,6 +5,8 @@
 //! while the follower's own guard says that it still follows. So a leader that unmaps waits for the copies
 //! of its followers as for its own, and a follower that is closed waits for its own copies only.
 //!
+//! A follower can be barred from its leader's memory, and let in again: a function that may not send requests, say.
+//!
 //! Apertures stay with the memory that they were made of. A leader keeps its followers, not the other way
 //! round alone, so that theirs are changed with its own. Upkeeps are locked from the leader down.
 
@@ -14,7 +16,7 @@ use hdv_vfio_user::backend::DmaFlags;
 use rustix::io::Errno;
 
 use super::files::{Files, Source};
-use super::map::RegionMap;
+use super::map::{Backing, RegionMap};
 use super::watch::Watched;
 use super::{GuestMemory, Shared};
 
@@ -25,6 +27,8 @@ pub(super) enum View {
     Own(RegionMap),
     /// What is another's.
     Of(GuestMemory),
+    /// Nothing: what is another's, which it is barred from.
+    Barred(RegionMap),
 }
 
 /// What only changes of the map and apertures need, never an access. Locked before the map is changed and
@@ -35,6 +39,8 @@ pub(super) struct Upkeep {
     /// Made of this memory, not of that of a follower.
     pub(super) apertures: Watched,
     followers: Vec<Weak<Shared>>,
+    /// It has nothing of its leader's memory, once it has a leader.
+    barred: bool,
     /// The function is gone: nothing is mapped any more.
     pub(super) closed: bool,
 }
@@ -46,6 +52,15 @@ impl Default for View {
 }
 
 impl Upkeep {
+    /// What a follower of `leader` sees.
+    pub(super) fn of(&self, leader: &GuestMemory) -> View {
+        if self.barred {
+            View::Barred(RegionMap::barred())
+        } else {
+            View::Of(leader.clone())
+        }
+    }
+
     fn each_follower(&mut self, mut visit: impl FnMut(&mut Self)) {
         self.followers.retain(|follower| {
             let Some(follower) = follower.upgrade() else {
@@ -70,7 +85,11 @@ impl Upkeep {
     /// As [`Watched::give`], in all apertures.
     pub(super) fn give(&mut self, start: u64, last: u64, rights: DmaFlags, source: &Source) {
         self.apertures.give(start, last, rights, source);
-        self.each_follower(|follower| follower.give(start, last, rights, source));
+        self.each_follower(|follower| {
+            if !follower.barred {
+                follower.give(start, last, rights, source);
+            }
+        });
     }
 
     /// As [`Watched::forget`], in all apertures.
@@ -116,7 +135,8 @@ impl GuestMemory {
         if !Arc::ptr_eq(&followed.shared, &leader.shared) {
             return Err(Errno::BUSY);
         }
-        self.become_empty(&mut upkeep, || View::Of(leader.clone()));
+        let view = upkeep.of(leader);
+        self.become_empty(&mut upkeep, view);
         drop(upkeep);
         // So that those that are gone do not pile up.
         leaders.each_follower(|_| {});
@@ -127,13 +147,44 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// Bars this memory from that of the leader that it follows, or will follow, or lets it in again. When it is barred, no access
+    /// is in flight and no aperture shows any of it; those show it again when it is let in.
+    pub(crate) fn set_barred(&self, barred: bool) {
+        // Mostly nothing is to be done, and locking all of them is not free.
+        if self.upkeep().barred == barred {
+            return;
+        }
+        let mut settled = self.settled();
+        let upkeep = &mut *settled.own;
+        if upkeep.closed || upkeep.barred == barred {
+            return;
+        }
+        upkeep.barred = barred;
+        let Some(leader) = self.shared.leader.get() else {
+            return;
+        };
+        let view = upkeep.of(leader);
+        self.unmap_everything(upkeep, view);
+        if !barred {
+            // Nobody should wait for the map's guard while apertures are mapped.
+            let regions = self.with_map(|_, map| map.regions().to_vec());
+            for region in regions {
+                if let Backing::Mapped(backed) = &region.backing
+                    && let Some(source) = &backed.source
+                {
+                    upkeep.give(region.start, region.last, region.flags, source);
+                }
+            }
+        }
+    }
+
     /// Looks at the regions, and at the memory whose they are. A leader's are there as long as the look
     /// lasts, even if this memory is closed meanwhile: that waits.
     #[inline]
     pub(super) fn with_map<R>(&self, look: impl FnOnce(&Self, &RegionMap) -> R) -> R {
         let view = self.shared.view.read();
         match &*view {
-            View::Own(map) => look(self, map),
+            View::Own(map) | View::Barred(map) => look(self, map),
             View::Of(leader) => leader.with_leaders_map(look),
         }
     }

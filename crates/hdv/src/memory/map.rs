@@ -50,6 +50,8 @@ pub(super) struct Region {
 #[derive(Clone, Debug, Default)]
 pub(super) struct RegionMap {
     regions: Vec<Region>,
+    /// Empty because nothing may be reached.
+    barred: bool,
 }
 
 /// A part of an access that lies in one region.
@@ -63,6 +65,18 @@ pub(super) struct Piece<'a> {
 }
 
 impl RegionMap {
+    /// Nothing, for who may not reach what there is.
+    pub(super) fn barred() -> Self {
+        Self {
+            regions: Vec::new(),
+            barred: true,
+        }
+    }
+
+    pub(super) fn is_barred(&self) -> bool {
+        self.barred
+    }
+
     pub(super) fn regions(&self) -> &[Region] {
         &self.regions
     }
@@ -98,7 +112,10 @@ impl RegionMap {
         regions.extend_from_slice(&self.regions[..at]);
         regions.push(region);
         regions.extend_from_slice(&self.regions[at..]);
-        Ok(Self { regions })
+        Ok(Self {
+            regions,
+            barred: false,
+        })
     }
 
     /// Whether `size` further bytes of a file may be mapped.
@@ -136,7 +153,10 @@ impl RegionMap {
         }
         let mut regions = self.regions.clone();
         regions.drain(from..to);
-        Ok(Self { regions })
+        Ok(Self {
+            regions,
+            barred: false,
+        })
     }
 
     /// Calls `visit` for each region's part of `address..address + length`, in order.

@@ -49,6 +49,12 @@ pub enum MemoryError {
     /// There is no guest memory at all: no VM is connected.
     #[error("there is no guest memory: no VM is connected")]
     NoMemory,
+    /// The function may not access memory: in a [domain](crate::domain) it may while Bus Master Enable is set in its command
+    /// register and in those of all ports above it, and the links between them are up.
+    #[error(
+        "the guest does not let the function access memory: its driver sets Bus Master Enable first (pci_set_master)"
+    )]
+    NotBusMaster,
     /// An aperture of no bytes, or one that wraps.
     #[error("{length:#x} bytes at {:#x} are no range", .address.0)]
     BadRange {
@@ -361,23 +367,23 @@ impl GuestMemory {
     /// a next client maps.
     pub fn clear(&self) {
         let mut upkeep = self.upkeep();
-        let leader = self.shared.leader.get();
-        self.become_empty(&mut upkeep, || match leader {
+        let view = match self.shared.leader.get() {
             // The client is the leader's.
-            Some(leader) => View::Of(leader.clone()),
+            Some(leader) => upkeep.of(leader),
             None => View::default(),
-        });
+        };
+        self.become_empty(&mut upkeep, view);
     }
 
     /// The function is gone: forgets its client, and whatever that maps from now on.
     pub(crate) fn close(&self) {
         let mut upkeep = self.upkeep();
         upkeep.closed = true;
-        self.become_empty(&mut upkeep, View::default);
+        self.become_empty(&mut upkeep, View::default());
     }
 
     /// Forgets everything of this memory, which is `view` from now on.
-    fn become_empty(&self, upkeep: &mut Upkeep, view: impl FnOnce() -> View) {
+    fn become_empty(&self, upkeep: &mut Upkeep, view: View) {
         *self.client() = None;
         self.unmap_everything(upkeep, view);
         upkeep.forget();
@@ -389,14 +395,14 @@ impl GuestMemory {
     pub fn unmap_all(&self) {
         let mut upkeep = self.upkeep();
         if self.shared.leader.get().is_none() {
-            self.unmap_everything(&mut upkeep, View::default);
+            self.unmap_everything(&mut upkeep, View::default());
         }
     }
 
-    fn unmap_everything(&self, upkeep: &mut Upkeep, view: impl FnOnce() -> View) {
+    fn unmap_everything(&self, upkeep: &mut Upkeep, view: View) {
         let cleared = self.shared.view.replace(|_| {
             let taken = upkeep.take(0, u64::MAX);
-            Ok::<_, Infallible>((view(), taken))
+            Ok::<_, Infallible>((view, taken))
         });
         // There are fewer mappings now.
         let taken = match cleared {
@@ -566,7 +572,7 @@ enum Way {
 fn own(view: &View) -> Result<&RegionMap, Errno> {
     match view {
         View::Own(map) => Ok(map),
-        View::Of(_) => Err(Errno::BUSY),
+        View::Of(_) | View::Barred(_) => Err(Errno::BUSY),
     }
 }
 
@@ -593,6 +599,7 @@ impl From<NotMapped> for MemoryError {
 /// The error of an access: where there is no memory at all, no address is at fault.
 fn none_at_all(map: &RegionMap, error: MemoryError) -> MemoryError {
     match error {
+        MemoryError::NotMapped(_) if map.is_barred() => MemoryError::NotBusMaster,
         MemoryError::NotMapped(_) if map.regions().is_empty() => MemoryError::NoMemory,
         error => error,
     }

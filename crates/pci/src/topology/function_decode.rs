@@ -26,6 +26,8 @@ const IO_SPACE: u32 = 1;
 /// (PCI Express Base Specification 5.3.1), and its VFs do not either (9.6.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FunctionDecode {
+    /// It is in D0.
+    awake: bool,
     pub(super) memory_enabled: bool,
     pub(super) bus_master: bool,
     pub(super) bars: [Option<PlacedBar>; BAR_COUNT],
@@ -68,6 +70,7 @@ impl FunctionDecode {
         let bars = BarIndex::ALL
             .map(|index| PlacedBar::new(config.bar(index)?, config.bar_address(index)?));
         Self {
+            awake,
             memory_enabled: awake && command.contains(Command::MEMORY_SPACE),
             bus_master: awake && command.contains(Command::BUS_MASTER),
             bars,
@@ -92,6 +95,7 @@ impl FunctionDecode {
             .extended_capability(extended_capability_id::SRIOV, sriov::LENGTH)
             .map(|base| VfDecode::read(&mut reader, base, sizes.vf_bars, awake));
         Self {
+            awake,
             memory_enabled: awake && command.contains(Command::MEMORY_SPACE),
             bus_master: awake && command.contains(Command::BUS_MASTER),
             bars,
@@ -121,6 +125,12 @@ impl FunctionDecode {
     #[must_use]
     pub fn active_vfs(&self) -> u16 {
         self.vfs.map_or(0, |vfs| vfs.active)
+    }
+
+    /// The function is in D0, without which its VFs send no requests either.
+    #[must_use]
+    pub const fn awake(&self) -> bool {
+        self.awake
     }
 
     /// The VFs answer accesses to their BARs; false if it is no PF.

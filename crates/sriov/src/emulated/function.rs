@@ -407,6 +407,11 @@ impl Function for PfFunction {
         self.carrier = Some(carrier);
     }
 
+    fn bus_numbered(&mut self, secondary: u8, subordinate: u8) {
+        self.shared.follow_buses(secondary, subordinate);
+        self.inner.bus_numbered(secondary, subordinate);
+    }
+
     fn record_error(&mut self, error: DetectedError) -> ErrorRecord {
         self.inner.record_error(error)
     }

@@ -374,7 +374,7 @@ impl PciVirtualization for EmulatedPf {
         self.check_number(vf)?;
         let (placement, registers, _) = self.shared.look();
         let routing_id = registers.routing.routing_id(placement.pf, vf);
-        // Not reached: places that hold too few VFs were refused.
+        // Reached only where a guest has numbered the buses so that VFs would be beyond the last.
         let total_vfs = self.shared.total_vfs;
         Ok(Location {
             segment: placement.segment,

@@ -110,6 +110,15 @@ impl Shared {
         Ok(())
     }
 
+    /// Software has numbered the buses below the port. There may be too few for all VFs, who are not reached then; numbers that
+    /// there cannot be change nothing.
+    pub(super) fn follow_buses(&self, secondary: u8, subordinate: u8) {
+        let mut published = self.lock();
+        if let Ok(placement) = published.placement.renumbered(secondary, subordinate) {
+            published.placement = placement;
+        }
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
     }

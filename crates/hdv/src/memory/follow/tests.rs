@@ -126,6 +126,55 @@ fn apertures_of_followers_go_and_come_with_the_leaders_memory() {
 }
 
 #[test]
+fn a_follower_that_is_barred_reaches_nothing_until_it_is_let_in() {
+    let (leader, follower, _) = pair();
+    let files = [memfd(1), memfd(1)];
+    map(&leader, 1, 1, BOTH, Some(&files[0]));
+    leader.write_obj(at(1), 7_u8).unwrap();
+    let aperture = follower.aperture(at(1), 1, false).unwrap();
+    follower.set_barred(true);
+    assert_eq!(byte(&follower, 1), Err(MemoryError::NotBusMaster));
+    let store = follower.store(at(1), 1_u8);
+    assert_eq!(store, Err(MemoryError::NotBusMaster));
+    assert_eq!((shown(&aperture), byte(&leader, 1)), (0, Ok(7)));
+    assert_eq!(
+        try_map(&follower, 9, 1, BOTH, None),
+        Err(Errno::BUSY),
+        "still the leader's"
+    );
+    // What the leader gets meanwhile is not shown either, until then.
+    leader.unmap(PAGE, PAGE).unwrap();
+    map(&leader, 1, 1, BOTH, Some(&files[0]));
+    map(&leader, 2, 1, BOTH, Some(&files[1]));
+    assert_eq!(shown(&aperture), 0);
+    follower.clear();
+    assert_eq!(byte(&follower, 2), Err(MemoryError::NotBusMaster));
+    follower.set_barred(false);
+    assert_eq!((byte(&follower, 1), byte(&follower, 2)), (Ok(7), Ok(0)));
+    assert_eq!(shown(&aperture), 0, "of a client that was cleared");
+    let aperture = follower.aperture(at(1), 1, false).unwrap();
+    for barred in [true, true, false, false] {
+        follower.set_barred(barred);
+        assert_eq!(shown(&aperture), if barred { 0 } else { 7 });
+    }
+    follower.set_barred(true);
+    follower.close();
+    follower.set_barred(false);
+    assert_eq!(byte(&follower, 1), Err(MemoryError::NoMemory));
+}
+
+#[test]
+fn who_is_barred_first_follows_without_a_look() {
+    let (leader, follower) = (GuestMemory::new(), GuestMemory::new());
+    map(&leader, 1, 1, BOTH, Some(&memfd(1)));
+    follower.set_barred(true);
+    follower.follow(&leader).unwrap();
+    assert_eq!(byte(&follower, 1), Err(MemoryError::NotBusMaster));
+    follower.set_barred(false);
+    assert_eq!(byte(&follower, 1), Ok(0));
+}
+
+#[test]
 fn a_next_client_of_the_leaders_has_none_of_the_followers_apertures() {
     let (leader, follower, _) = pair();
     let file = memfd(1);
