@@ -2,7 +2,7 @@
 
 use hdv::DeviceHost;
 use hdv::domain::{Domain, DomainEndpoint, is_name};
-use hdv_devices::domain::{DomainDocument, attach};
+use hdv_devices::domain::{DomainDocument, LINUX_LEVELS, attach};
 
 use crate::Failure;
 use crate::group::{self, DomainRequest};
@@ -24,6 +24,13 @@ impl<'a> Served<'a> {
             format!("{}: {error}", file.display()).into()
         };
         let document = DomainDocument::parse(&group::read(file)?).map_err(|e| refuse(&e))?;
+        let levels = document.levels();
+        if levels > LINUX_LEVELS {
+            tracing::warn!(
+                "{}: {levels} buses are one below the other, which a Linux guest does not survive; {LINUX_LEVELS} are well",
+                file.display()
+            );
+        }
         let stem = || {
             file.file_stem()
                 .map(|stem| stem.to_string_lossy().into_owned())

@@ -338,6 +338,12 @@ fn a_wrong_file_leaves_nothing_behind() {
     );
     let error = place.failure(1, &["serve", "--domain", "none.toml", "--socket", "s"]);
     assert!(error.contains("cannot read none.toml"), "{error}");
+    // Of what is too deep for Linux a word is said, and nothing more.
+    write(&place, "deep.toml", "[[port]]\ndepth = 25\n");
+    let deep = ["serve", "--domain", "deep.toml", "--socket", "none/s"];
+    let error = place.failure(1, &deep);
+    assert!(error.contains("deep.toml: 51 buses"), "{error}");
+    assert!(error.contains("none/s"), "{error}");
     write(&place, "lab.toml", LAB);
     write(&place, "other.toml", &format!("name = \"lab\"\n{LAB}"));
     let two = ["--domain", "other.toml", "--socket", "other.sock"];
@@ -391,4 +397,73 @@ fn a_tree_is_watched_until_a_signal_and_leaves_nothing() {
     assert!(watching.end().success());
     // From the first line of the picture on all is erased.
     watching.comes_to("A\u{1b}[J");
+}
+
+#[test]
+fn what_a_client_sends_is_checked() {
+    let place = Place::new();
+    let _serving = serve(&place);
+    let control = tree(&place)["domains"][0]["control"].clone();
+    let mut client = hdv_control::Client::connect(control.as_str().unwrap().as_ref()).unwrap();
+    let settings: serde_json::Map<_, _> = (0..300).map(|n| (n.to_string(), json!(""))).collect();
+    for (command, arguments, part) in [
+        ("domain-tree", json!({}), "missing field `domain`"),
+        ("domain-tree", json!({"domain": "lob"}), "no domain \"lob\""),
+        (
+            "domain-tree",
+            json!({"domain": "lab", "more": 1}),
+            "unknown field `more`",
+        ),
+        (
+            "domain-attach",
+            json!({"domain": "lab", "place": "free", "device": "sensor", "wait": 86_400_001}),
+            "86400001 milliseconds are too long",
+        ),
+        (
+            "domain-attach",
+            json!({"domain": "lab", "place": "free", "device": "sensor", "wait": 0, "settings": settings}),
+            "300 settings are too many",
+        ),
+        (
+            "domain-attach",
+            json!({"domain": "lab", "place": "free", "device": "sensor", "wait": 0, "name": "a/b"}),
+            "\"a/b\" is no name",
+        ),
+        (
+            "domain-detach",
+            json!({"domain": "lab", "place": "quiet", "surprise": true, "wait": u64::MAX}),
+            "milliseconds are too long",
+        ),
+        (
+            "domain-inject",
+            json!({"domain": "lab", "place": "nic", "fault": {"correctable": 2}, "count": 1}),
+            "0x2 does not stand for errors",
+        ),
+        (
+            "domain-inject",
+            json!({"domain": "lab", "place": "nic", "fault": {"uncorrectable": 0}, "count": 1}),
+            "0x0 does not stand for errors",
+        ),
+        (
+            "domain-inject",
+            json!({"domain": "lab", "place": "nic", "fault": {"correctable": 1}, "count": 10_001}),
+            "10001 errors cannot be injected",
+        ),
+        (
+            "domain-inject",
+            json!({"domain": "lab", "place": "nic", "fault": "moon", "count": 1}),
+            "unknown variant `moon`",
+        ),
+    ] {
+        let error = client.call(command, &arguments).unwrap_err().to_string();
+        assert!(error.contains(part), "{command} {arguments}: {error}");
+    }
+    assert_eq!(
+        node(&tree(&place), "free")["port"]["slot"]["occupied"],
+        false
+    );
+    assert_eq!(
+        node(&tree(&place), "quiet")["port"]["slot"]["occupied"],
+        true
+    );
 }
