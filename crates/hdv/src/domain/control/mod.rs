@@ -191,9 +191,11 @@ fn refused(error: &DomainError) -> ControlError {
     use DomainError as E;
     let kind = match error {
         E::NoSuchPlace { .. } | E::Closed => ErrorKind::NotFound,
-        E::Name { .. } | E::NameTaken { .. } | E::Topology(_) | E::Injection { .. } => {
-            ErrorKind::BadArguments
-        }
+        E::Name { .. }
+        | E::NameTaken { .. }
+        | E::Topology(_)
+        | E::Injection { .. }
+        | E::Slot { .. } => ErrorKind::BadArguments,
         E::InsideCall => ErrorKind::Busy,
         _ => ErrorKind::Internal,
     };

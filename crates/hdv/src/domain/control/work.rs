@@ -179,9 +179,10 @@ impl Published {
         }
         let asked = !arguments.surprise && slot.powered && self.has_run();
         if asked {
-            self.turn_off(port, &described, &slot, limit)?;
+            self.ask_for(port, &described, &slot, limit)?;
+        } else {
+            self.domain.pull(port).map_err(|error| refused(&error))?;
         }
-        self.domain.pull(port).map_err(|error| refused(&error))?;
         Ok(Detached {
             port: described,
             is_above,
@@ -189,8 +190,8 @@ impl Published {
         })
     }
 
-    /// Has software turn the slot off.
-    fn turn_off(
+    /// Takes out what is in a slot once software has turned that off.
+    fn ask_for(
         &self,
         port: PortId,
         name: &str,
@@ -221,12 +222,8 @@ impl Published {
                 "the guest is turning the slot of {name} on or off; try again when its indicator no longer blinks"
             )));
         }
-        let press = self.domain.press_attention_button(port);
-        let is_off = press.and_then(|()| {
-            let hierarchy = &self.domain.hierarchy;
-            hierarchy.wait_for_slot(port, limit, |slot| !slot.powered)
-        });
-        if is_off.map_err(|error| refused(&error))? {
+        let is_out = self.domain.unplug(port, limit);
+        if is_out.map_err(|error| refused(&error))? {
             return Ok(());
         }
         refuse(&format!(
