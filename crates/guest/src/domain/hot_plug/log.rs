@@ -26,7 +26,7 @@ const BROKEN: [&str; 8] = [
     "Oops",
     "Call Trace",
     "hung",
-    "stall",
+    "detected stall",
     "refcount",
     "leak",
 ];

@@ -9,10 +9,11 @@
 //! | `count` | how many ports and functions there are |
 //! | `rest` | what else is to be counted now has been |
 //!
-//! `slot` is a slot and the sensor in it, `memory` what sensors write to, `hold` the program that has one in use, `remains` what the
+//! `slot` is a slot and the sensor in it, `memory` what sensors write to, `interrupts` theirs, `hold` the program that has one in use, `remains` what the
 //! kernel keeps of them, `log` what it says.
 
 mod hold;
+mod interrupts;
 mod log;
 mod memory;
 mod remains;
@@ -165,6 +166,11 @@ fn whole_round(
     for (index, (slot, sensor)) in plan.slots.iter().zip(&sensors).enumerate() {
         slot.start(sensor, &places.place(index)?)?;
     }
+    // Nothing else of the domain has any now.
+    let before = interrupts::count()?;
+    wait("interrupts", LIMIT, || {
+        Ok(interrupts::count()? > before + plan.slots.len() as u64)
+    })?;
     match plan.way {
         Way::Button => {
             for sensor in &sensors {

@@ -9,7 +9,7 @@ use hdv_devices::sensor::registers::{
 };
 
 use super::memory::Place;
-use super::{INSIDE, LIMIT, wait};
+use super::{INSIDE, LIMIT, interrupts, wait};
 use crate::checks::{Failure, ensure};
 use crate::platform::pci::{self, COMMAND_BUS_MASTER, COMMAND_MEMORY};
 use crate::platform::sysfs::{self, DEVICES, Sysfs};
@@ -96,7 +96,7 @@ impl Slot {
         Ok(sensor)
     }
 
-    /// Has it sample into memory until it is stopped, or gone. The first samples are awaited.
+    /// Has it sample into memory, with interrupts, until it is stopped, or gone. The first samples are awaited.
     ///
     /// # Errors
     /// It does not, or it measures something else than what the sensor of this slot does.
@@ -105,6 +105,7 @@ impl Slot {
         sensor.write(RING_ADDRESS, Width::Qword, place.address())?;
         sensor.set_register(RING_SIZE, Place::SAMPLES)?;
         sensor.set_register(PERIOD, SAMPLE_PERIOD)?;
+        interrupts::enable(self, sensor)?;
         sensor.set_register(CONTROL, CONTROL_ENABLE | CONTROL_RING)?;
         let status = sensor.register(STATUS)?;
         ensure(status & STATUS_ERROR == 0, || {
