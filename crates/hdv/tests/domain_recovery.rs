@@ -10,9 +10,9 @@ use hdv::pci::DetectedError;
 use hdv::pci::capability::Slot;
 use hdv::pci::spec::aer::{CorrectableError, UncorrectableError};
 use hdv::pci::topology::{Member, PortId};
-use hdv::{Delivery, DeviceContext, GuestAddress, TestBench, pci_function};
+use hdv::{Delivery, DeviceContext, GuestAddress, MemoryError, TestBench, pci_function};
 use support::domain::*;
-use support::{Call, MSIX_TABLE, Record, Recorder};
+use support::{Call, Kind, MSIX_TABLE, Record, Recorder};
 
 const AT: GuestAddress = GuestAddress(0x10_0000);
 const ROUNDS: usize = 200;
@@ -231,4 +231,34 @@ fn software_may_use_a_function_at_once_when_its_link_is_up_again() {
         let kept: u8 = guest.bench.read(CONFIG, offset(id(1, 0, 0), 0x3c));
         assert_eq!(kept, 7);
     }
+}
+
+#[test]
+fn all_that_is_pulled_out_is_cut_off_whichever_hangs_at_its_end() {
+    let (domain, endpoint) = domain();
+    let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
+    let [hanging, other] = [0, 1].map(|function| attach(&domain, port, function, Kind::MsiX));
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.add_memory(AT, 0x1000).unwrap();
+    found(&mut bench);
+    let memory = other.context().memory;
+    memory.write_obj(AT, 1_u8).unwrap();
+    hanging.close();
+    let (refused, ended) = std::thread::scope(|scope| {
+        let pull = scope.spawn(|| domain.pull(port).unwrap());
+        let begin = std::time::Instant::now();
+        let refused = loop {
+            match memory.write_obj(AT, 1_u8) {
+                Err(error) => break Some(error),
+                Ok(()) if begin.elapsed() > support::PATIENCE => break None,
+                Ok(()) => std::thread::yield_now(),
+            }
+        };
+        let ended = other.count(Call::Teardown);
+        hanging.open();
+        pull.join().unwrap();
+        (refused, ended)
+    });
+    assert_eq!((refused, ended), (Some(MemoryError::NotBusMaster), 0));
+    assert_eq!(other.count(Call::Teardown), 1);
 }

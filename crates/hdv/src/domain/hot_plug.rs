@@ -172,6 +172,10 @@ impl Hierarchy {
         self.changed.notify_all();
         // They are out: a call into one that hangs holds up nobody else.
         drop(life);
+        for inner in &gone {
+            // All at once, whichever of them keeps its end waiting.
+            inner.cut_off();
+        }
         for inner in gone {
             // A PF takes its VFs with it.
             inner.remove();

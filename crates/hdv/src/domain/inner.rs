@@ -123,6 +123,15 @@ impl Inner {
         }
     }
 
+    /// It was taken off its bus: it sends nothing any more, and is not told of it.
+    pub(super) fn cut_off(&self) {
+        if let Some(attachment) = self.attachment.get() {
+            let requests = self.requests.lock();
+            let _requests = requests.unwrap_or_else(PoisonError::into_inner);
+            attachment.set_requests(false);
+        }
+    }
+
     /// The Bus Master Enable of a VF.
     pub(super) fn bus_master(&self) -> bool {
         self.bus_master.load(Ordering::Relaxed)

@@ -5,7 +5,8 @@
 //! The endpoint is what the Volume Management Device driver of Linux binds to, in every kernel for x86-64. [`Domain`] is what
 //! its owner puts functions into, [`DomainEndpoint`] the device that a host serves. Towards each function inside, the domain is
 //! what a VMM is to a device on a socket: a function does not know where it is. It has its life and its handles as on a socket;
-//! guest memory and vectors are the endpoint's.
+//! guest memory and vectors are the endpoint's. As in hardware it reaches them only while Bus Master Enable is set in its command
+//! register and in those of the ports above: a driver that forgets that finds out here.
 //!
 //! ```no_run
 //! use hdv::domain::{Domain, DomainOptions, Position};
