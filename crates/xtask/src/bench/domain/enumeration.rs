@@ -26,8 +26,8 @@ const LOOKS: u32 = 15;
 const SILENCE: Duration = Duration::from_secs(300);
 /// The scratch device.
 const INSIDE: (u16, u16) = (0x4f48, 0x7ffe);
-/// QEMU's `pci-testdev`.
-const TEST_DEVICE: (u16, u16) = (0x1b36, 0x0005);
+/// QEMU's `edu`: one BAR of memory and MSI. Those of `pci-testdev` need more I/O ports than firmware has for 256.
+const EDU: (u16, u16) = (0x1234, 0x11e8);
 /// Functions of a device.
 const FUNCTIONS: u16 = 8;
 
@@ -99,7 +99,7 @@ fn of_qemu(lab: &Lab, count: u16, looks: u32) -> Result<Found, BenchError> {
     let functions = (0..count).rev().map(|index| {
         let (device, function) = (index / FUNCTIONS, index % FUNCTIONS);
         json!({
-            "driver": "pci-testdev",
+            "driver": "edu",
             "bus": "bridge",
             "addr": format!("{device:#x}.{function}"),
             "multifunction": true,
@@ -108,7 +108,7 @@ fn of_qemu(lab: &Lab, count: u16, looks: u32) -> Result<Found, BenchError> {
     let devices = std::iter::once(bridge).chain(functions);
     let boot = Boot {
         emulated: devices.map(Emulated::Plain).collect(),
-        parameters: parameters(TEST_DEVICE, looks),
+        parameters: parameters(EDU, looks),
         ..Boot::default()
     };
     found(lab, &boot, count)
