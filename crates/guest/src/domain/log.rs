@@ -1,15 +1,16 @@
-//! What the kernel says of a domain: nothing that is a warning or worse.
+//! The kernel's log: nothing in it that is a complaint of the domain, and what it says of what is done to it.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
 use super::INSIDE;
 use super::found::DRIVER;
-use crate::checks::{Verdict, ensure};
-use crate::platform::Error;
+use crate::checks::{Failure, Verdict, ensure};
+use crate::platform::{Error, Result};
 
 /// The kernel's log, a record per read.
 const LOG: &str = "/dev/kmsg";
@@ -19,33 +20,99 @@ const RECORD_BYTES: usize = 8192;
 const WARNING: u8 = 4;
 /// The bits of a record's first number that are its level.
 const LEVEL: u64 = 7;
+/// Pause between two looks for a record.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The log from some record on.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+}
+
+impl Log {
+    /// From the kernel's first record on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn whole() -> Result<Self> {
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(LOG)
+            .map_err(|error| Error::file(LOG, "open", error))?;
+        Ok(Self { file })
+    }
+
+    /// From now on.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub(super) fn from_now() -> Result<Self> {
+        let mut log = Self::whole()?;
+        log.file
+            .seek(SeekFrom::End(0))
+            .map_err(|error| Error::file(LOG, "seek in", error))?;
+        Ok(log)
+    }
+
+    /// Level and message of the next record; `None` when there is none now.
+    fn next(&mut self) -> Result<Option<(u8, String)>> {
+        let mut record = [0; RECORD_BYTES];
+        loop {
+            let count = match self.file.read(&mut record) {
+                Ok(0) => return Ok(None),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                // It was overwritten before it was read.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => continue,
+                Err(error) => return Err(Error::file(LOG, "read", error)),
+            };
+            let text = String::from_utf8_lossy(&record[..count]);
+            if let Some((level, message)) = parse(&text) {
+                return Ok(Some((level, message.to_owned())));
+            }
+        }
+    }
+
+    /// Waits for a record that has all of `words`, and returns all up to that one.
+    ///
+    /// # Errors
+    /// None has come within `limit`.
+    pub(super) fn wait_for(
+        &mut self,
+        words: &[&str],
+        limit: Duration,
+    ) -> std::result::Result<Vec<String>, Failure> {
+        let deadline = Instant::now() + limit;
+        let mut seen = Vec::new();
+        loop {
+            if let Some((_, message)) = self.next()? {
+                let is_it = words.iter().all(|word| message.contains(word));
+                seen.push(message);
+                if is_it {
+                    return Ok(seen);
+                }
+            } else if Instant::now() >= deadline {
+                let seen = seen.join("; ");
+                let text = format!("the kernel does not say {words:?}, but: {seen}");
+                return Err(Failure::new(text));
+            } else {
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+}
 
 pub(super) fn check() -> Verdict {
     let mut records = 0;
     let mut complaints = Vec::new();
-    let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let mut log = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(LOG)
-        .map_err(|error| Error::file(LOG, "open", error))?;
-    let mut record = [0; RECORD_BYTES];
-    loop {
-        let count = match log.read(&mut record) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            // It was overwritten before it was read.
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => continue,
-            Err(error) => return Err(Error::file(LOG, "read", error).into()),
-        };
-        let text = String::from_utf8_lossy(&record[..count]);
-        if let Some((level, message)) = parse(&text)
-            && (message.contains(INSIDE) || message.contains(DRIVER))
-        {
+    let mut log = Log::whole()?;
+    while let Some((level, message)) = log.next()? {
+        if message.contains(INSIDE) || message.contains(DRIVER) {
             records += 1;
             if level <= WARNING {
-                complaints.push(message.to_owned());
+                complaints.push(message);
             }
         }
     }

@@ -1,9 +1,13 @@
 //! A domain behind one endpoint, as the guest's kernel has it: what its own driver found, what it says of it, VFs that it
 //! enables on a PF inside. Everything by the kernel's own machinery, nothing of OpenHDV's. What is done from outside is asked for.
 
+mod errors;
 mod found;
 mod hot_plug;
+mod listing;
 mod log;
+mod resets;
+mod sensors;
 mod vfs;
 
 use std::str::FromStr;
@@ -11,7 +15,8 @@ use std::time::Duration;
 
 use hdv_devices::sensor::registers::VENDOR_ID;
 
-use crate::checks::{Failure, Verdict, guarded, outcome};
+use crate::checks::{Failure, Settings, Verdict, guarded, outcome};
+use crate::family::Context;
 use crate::platform::sysfs;
 use crate::report::Line;
 
@@ -22,25 +27,44 @@ const INSIDE: &str = "10000:";
 /// How long the owner of the domain may take for what it is asked to do.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
-/// A check. It may have lines for the report beyond its outcome.
-type Check = fn(&mut dyn FnMut(Line)) -> Verdict;
+/// A check.
+type Check = fn(&mut Context<'_>) -> Verdict;
 
 /// Some of the checks of a domain, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// What there is, and VFs.
     Functions,
+    /// Sensors and VFs driven whole.
+    Sensors,
+    /// What lspci shows.
+    Listing,
+    /// Resets by the kernel.
+    Resets,
+    /// Errors, links and config reads that fail.
+    Errors,
     /// Devices that come and go.
     HotPlug,
 }
 
 impl Part {
     /// Every part, in an order in which they can follow one another.
-    pub const ALL: [Self; 2] = [Self::Functions, Self::HotPlug];
+    pub const ALL: [Self; 6] = [
+        Self::Functions,
+        Self::Sensors,
+        Self::Listing,
+        Self::Resets,
+        Self::Errors,
+        Self::HotPlug,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Functions => "functions",
+            Self::Sensors => "sensors",
+            Self::Listing => "listing",
+            Self::Resets => "resets",
+            Self::Errors => "errors",
             Self::HotPlug => "hot-plug",
         }
     }
@@ -55,7 +79,27 @@ impl Part {
                 ("domain-log", |_| log::check()),
                 ("domain-vfs-refused", |_| vfs::refused()),
             ],
-            Self::HotPlug => &[("domain-hot-plug", hot_plug::check)],
+            Self::Sensors => &[
+                ("domain-sensors", sensors::plain),
+                ("domain-sensors-of-vfs", sensors::vfs),
+            ],
+            Self::Listing => &[
+                ("domain-tree", listing::tree),
+                ("domain-decoded", listing::decoded),
+            ],
+            Self::Resets => &[
+                ("domain-function-reset", resets::functions),
+                ("domain-bus-reset", resets::buses),
+            ],
+            Self::Errors => &[
+                ("domain-vfio-pci", |_| errors::vfio()),
+                ("domain-correctable-error", errors::correctable),
+                ("domain-non-fatal-error", errors::non_fatal),
+                ("domain-fatal-error", errors::fatal),
+                ("domain-config-reads", |_| errors::config_reads()),
+                ("domain-link", errors::link),
+            ],
+            Self::HotPlug => &[("domain-hot-plug", |context| hot_plug::check(context.sink))],
         }
     }
 }
@@ -73,9 +117,14 @@ impl FromStr for Part {
 }
 
 /// Checks the domain of this guest and tells each outcome to `sink`.
-pub fn check(parts: &[Part], sink: &mut dyn FnMut(Line)) {
+pub fn check(parts: &[Part], settings: &Settings, sink: &mut dyn FnMut(Line)) {
     for (name, check) in parts.iter().flat_map(|part| part.checks()) {
-        let verdict = guarded(|| check(&mut *sink));
+        let verdict = guarded(|| {
+            check(&mut Context {
+                settings,
+                sink: &mut *sink,
+            })
+        });
         sink(Line::Check(outcome(name, INSIDE, "sysfs", verdict)));
     }
 }

@@ -1,27 +1,27 @@
 //! VFs that the kernel brings on a PF inside, and takes away again.
 
-use std::fs;
-use std::path::Path;
-
-use hdv_devices::sensor::registers::{SCRATCH, VENDOR_ID};
-use hdv_devices::sriov_sensor::registers::{PF_DEVICE_ID, VF_DEVICE_ID};
+use hdv_devices::sensor::registers::SCRATCH;
+use hdv_devices::sriov_sensor::registers::VF_DEVICE_ID;
 
 use super::{INSIDE, inside};
 use crate::checks::{Failure, Verdict, ensure};
 use crate::init::system;
 use crate::platform::sysfs::Sysfs;
-use crate::platform::{BarAccess, Error, Width};
+use crate::platform::{BarAccess, Width};
 use crate::sriov::linux::{Pf, pfs};
 
 /// A driver that does nothing but let VFs be enabled.
-const STUB_DRIVER: &str = "/sys/bus/pci/drivers/pci-pf-stub";
+const STUB_DRIVER: &str = "pci-pf-stub";
 /// Bytes of a VF's config space in which it has no bits of its own: its ids.
 const IDS: std::ops::Range<usize> = 0..4;
 
+/// The PF inside, under a driver that lets VFs be enabled.
 pub(super) fn pf() -> Result<Pf, Failure> {
     let is_inside = |pf: &Pf| pf.address().starts_with(INSIDE);
     let found = pfs()?.into_iter().find(is_inside);
-    found.ok_or_else(|| Failure::new("there is no PF inside"))
+    let pf = found.ok_or_else(|| Failure::new("there is no PF inside"))?;
+    system::bind(pf.address(), STUB_DRIVER)?;
+    Ok(pf)
 }
 
 fn count(pf: &Pf, expected: u16) -> Result<(), Failure> {
@@ -37,9 +37,6 @@ fn count(pf: &Pf, expected: u16) -> Result<(), Failure> {
 /// VFs come as they are asked for and go again: few, and as many as there can be.
 pub(super) fn come_and_go() -> Verdict {
     let pf = pf()?;
-    let ids = format!("{VENDOR_ID:04x} {PF_DEVICE_ID:04x}");
-    let new_id = Path::new(STUB_DRIVER).join("new_id");
-    fs::write(&new_id, ids).map_err(|error| Error::file(&new_id, "write", error))?;
     let total = pf.total_vfs()?;
     for wanted in [1, 4, total] {
         pf.set_num_vfs(wanted)?;

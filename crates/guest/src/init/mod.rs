@@ -144,7 +144,10 @@ impl Guest {
             match mode {
                 Mode::Wait => self.wait(),
                 Mode::Sriov => sriov::check(&mut |line| self.take(line)),
-                Mode::Domain => domain::check(&parameters.domain, &mut |line| self.take(line)),
+                Mode::Domain => {
+                    let settings = &parameters.settings;
+                    domain::check(&parameters.domain, settings, &mut |line| self.take(line));
+                }
                 Mode::Rescan => self.rescan(parameters),
                 Mode::Watch => match self.watch(parameters) {
                     Next::GoOn => {}

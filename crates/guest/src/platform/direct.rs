@@ -1,43 +1,32 @@
-//! A function driven without a kernel driver and without an IOMMU: registers through sysfs, DMA to physical
-//! addresses, and interrupts that are what MSI-X makes of them, writes to memory.
+//! A function driven without a kernel driver of its own and without an IOMMU: registers through sysfs, DMA to physical
+//! addresses, resets by the kernel, and interrupts that are what MSI-X makes of them, writes of messages.
 //!
-//! Every message is given an address in memory of this process in place of an interrupt controller's, and is
-//! waited for by looking there. That is what the standard says a message is (PCI Express Base Specification 6.0,
-//! section 6.1.4), and software emulation does it; under KVM an interrupt controller takes the message whatever
-//! its address is, so there this cannot be used.
+//! A function on a bus of the machine is given an address in memory of this process for every message, in place of an interrupt
+//! controller's, which is waited for by looking there. That is what the standard says a message is (PCI Express Base Specification
+//! 6.0, section 6.1.4), and software emulation does it; under KVM an interrupt controller takes the message whatever its address
+//! is, so there this cannot be used.
+//!
+//! A function of a domain behind an endpoint is given the messages that the endpoint's driver has such functions write: they
+//! are interrupts of the endpoint, which that driver takes, and are waited for by what the kernel counts. That works
+//! everywhere.
 //!
 //! Nothing keeps the device from other memory: only for guests that exist to check devices.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::memory::{HUGE_PAGE_BYTES, Memory, PAGE_BYTES};
+use super::memory::Memory;
+use super::messages::Messages;
 use super::pci::{
     self, COMMAND_BUS_MASTER, COMMAND_MEMORY, MSIX_CONTROL, MSIX_ENABLE, MSIX_ENTRY_BYTES,
     MSIX_ENTRY_CONTROL, MSIX_MASK_ALL, MSIX_TABLE,
 };
 use super::sysfs::{DEVICES, Sysfs};
 use super::vectors::VECTORS_MAX;
-use super::{BarAccess, DmaBuffer, Error, Identity, Platform, Result, Width};
+use super::{BarAccess, DmaBuffer, Error, Identity, Platform, Result, Width, physical};
 
-/// Where the kernel is told how many huge pages to set aside.
-const HUGE_PAGES: &str = "/proc/sys/vm/nr_hugepages";
-/// How many a driver may need: rings, and the page of the messages.
-const HUGE_PAGES_WANTED: u32 = 8;
-/// Which physical page a virtual page is.
-const PAGE_MAP: &str = "/proc/self/pagemap";
-/// In an entry of [`PAGE_MAP`]: the page is in memory.
-const PAGE_PRESENT: u64 = 1 << 63;
-/// In an entry of [`PAGE_MAP`]: the number of the physical page.
-const PAGE_NUMBER: u64 = (1 << 55) - 1;
-/// Bytes from one message's place to the next: a cache line.
-const MESSAGE_BYTES: u64 = 64;
-/// What a message writes.
-const FIRED: u32 = 0x0f1e_ed00;
 /// Pause between two looks for a message.
 const LOOK: Duration = Duration::from_micros(50);
 
@@ -45,10 +34,9 @@ const LOOK: Duration = Duration::from_micros(50);
 #[derive(Debug)]
 pub struct Direct {
     function: Sysfs,
-    /// Where the messages go, each to a place of its own.
-    messages: Memory,
-    /// The physical address of it.
-    messages_at: u64,
+    /// Where the messages go.
+    messages: Messages,
+    transport: &'static str,
     /// How many vectors are enabled.
     enabled: Mutex<u16>,
 }
@@ -59,15 +47,28 @@ impl Direct {
     /// # Errors
     /// When sysfs refuses, or the kernel sets no huge pages aside.
     pub fn open(address: &str) -> Result<Self> {
-        set_pages_aside()?;
+        physical::set_pages_aside()?;
+        Self::with(address, Messages::in_memory()?, "direct")
+    }
+
+    /// The same of the function at `address` (`10000:01:00.0`) behind an endpoint. Of the endpoint's vectors that are free, the
+    /// first `skip` are left to others.
+    ///
+    /// # Errors
+    /// As [`Direct::open`], and when it is behind none.
+    pub fn behind_endpoint(address: &str, skip: u16) -> Result<Self> {
+        physical::set_pages_aside()?;
+        let messages = Messages::of_endpoint(address, skip)?;
+        Self::with(address, messages, "endpoint")
+    }
+
+    fn with(address: &str, messages: Messages, transport: &'static str) -> Result<Self> {
         let function = Sysfs::open(address)?;
         pci::set_command(&function, COMMAND_MEMORY | COMMAND_BUS_MASTER)?;
-        let messages = huge_page()?;
-        let messages_at = physical_address(&messages)?;
         Ok(Self {
             function,
             messages,
-            messages_at,
+            transport,
             enabled: Mutex::new(0),
         })
     }
@@ -99,13 +100,11 @@ impl Direct {
         control(MSIX_ENABLE | MSIX_MASK_ALL)?;
         for vector in 0..count {
             let entry = table + MSIX_ENTRY_BYTES * u64::from(vector);
-            let place = MESSAGE_BYTES * u64::from(vector);
-            self.messages.store_release(place, 0)?;
-            let address = self.messages_at + place;
+            let (address, data) = self.messages.arm(vector)?;
             for (at, value) in [
                 (0, address & u64::from(u32::MAX)),
                 (4, address >> 32),
-                (8, u64::from(FIRED)),
+                (8, u64::from(data)),
                 (MSIX_ENTRY_CONTROL, 0),
             ] {
                 self.function.write(bar, entry + at, Width::Dword, value)?;
@@ -121,7 +120,7 @@ impl BarAccess for Direct {
     }
 
     fn transport(&self) -> &'static str {
-        "direct"
+        self.transport
     }
 
     fn identity(&self) -> Result<Identity> {
@@ -152,14 +151,7 @@ impl BarAccess for Direct {
 impl Platform for Direct {
     /// The memory around it is the guest's, which the device reaches too: there is no IOMMU.
     fn dma_buffer(&self, bytes: u64) -> Result<DmaBuffer> {
-        if DmaBuffer::whole_pages(bytes)? > HUGE_PAGE_BYTES {
-            return Err(Error::Missing(format!(
-                "{bytes} bytes are more than the {HUGE_PAGE_BYTES} of a huge page, and more than one need not lie together"
-            )));
-        }
-        let memory = huge_page()?;
-        let address = physical_address(&memory)?;
-        Ok(DmaBuffer::new(Arc::new(memory), address, || {}))
+        physical::dma_buffer(bytes)
     }
 
     fn enable_vectors(&self, count: u16) -> Result<()> {
@@ -175,22 +167,11 @@ impl Platform for Direct {
                 "vector {vector} is not enabled, so it cannot fire"
             )));
         }
-        let place = MESSAGE_BYTES * u64::from(vector);
         let deadline = Instant::now() + limit;
         loop {
-            match self.messages.load_acquire(place)? {
-                0 => {}
-                FIRED => {
-                    // A message that comes in between is for what is seen of the device after this.
-                    self.messages.store_release(place, 0)?;
-                    return Ok(1);
-                }
-                other => {
-                    return Err(Error::Missing(format!(
-                        "{}: vector {vector} wrote {other:#x}, its data is {FIRED:#x}",
-                        self.name()
-                    )));
-                }
+            let fired = self.messages.fired(vector)?;
+            if fired != 0 {
+                return Ok(fired);
             }
             if Instant::now() >= deadline {
                 return Ok(0);
@@ -219,50 +200,8 @@ impl Drop for Direct {
 
 /// Memory that any device reaches, and its physical address: for those that are driven without this.
 pub(crate) fn page_for_devices() -> Result<(Memory, u64)> {
-    set_pages_aside()?;
-    let page = huge_page()?;
-    let address = physical_address(&page)?;
+    physical::set_pages_aside()?;
+    let page = physical::huge_page()?;
+    let address = physical::physical_address(&page)?;
     Ok((page, address))
-}
-
-/// Has the kernel set huge pages aside.
-fn set_pages_aside() -> Result<()> {
-    let text =
-        fs::read_to_string(HUGE_PAGES).map_err(|error| Error::file(HUGE_PAGES, "read", error))?;
-    let there: u32 = text.trim().parse().map_err(|_| Error::Content {
-        path: HUGE_PAGES.into(),
-        text,
-        expected: "a number of pages",
-    })?;
-    if there < HUGE_PAGES_WANTED {
-        fs::write(HUGE_PAGES, HUGE_PAGES_WANTED.to_string())
-            .map_err(|error| Error::file(HUGE_PAGES, "write", error))?;
-    }
-    Ok(())
-}
-
-fn huge_page() -> Result<Memory> {
-    let memory =
-        Memory::huge().map_err(|errno| Error::call("mmap of a huge page for a device", errno))?;
-    // Touched, so that it is there.
-    memory.write(0, Width::Qword, 0)?;
-    Ok(memory)
-}
-
-/// Where the first byte is in physical memory.
-fn physical_address(memory: &Memory) -> Result<u64> {
-    let at = memory.process_address() / PAGE_BYTES * 8;
-    let mut entry = [0; 8];
-    File::open(PAGE_MAP)
-        .and_then(|file| file.read_exact_at(&mut entry, at))
-        .map_err(|error| Error::file(PAGE_MAP, "read", error))?;
-    let entry = u64::from_ne_bytes(entry);
-    match entry & PAGE_NUMBER {
-        number if number != 0 && entry & PAGE_PRESENT != 0 => Ok(number * PAGE_BYTES),
-        _ => Err(Error::file(
-            PAGE_MAP,
-            "find physical memory in",
-            ErrorKind::PermissionDenied,
-        )),
-    }
 }

@@ -1,7 +1,7 @@
 //! The traits every driver is written over, and what crosses them.
 //!
 //! Implementations: [`vfio_pci`] (inside a guest), [`vfio_user`] (outside one), [`direct`] (inside a guest
-//! that has no IOMMU) and, for BAR access alone, [`sysfs`].
+//! that has no IOMMU, or in a domain behind an endpoint) and, for BAR access alone, [`sysfs`].
 
 pub mod addresses;
 pub mod direct;
@@ -14,6 +14,8 @@ pub mod vfio_pci;
 pub mod vfio_user;
 
 mod ioctls;
+mod messages;
+mod physical;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -121,8 +121,11 @@ impl Sysfs {
                 .open(path)
                 .map_err(|error| Error::file(path, "open", error))
         };
-        let enable = path.join("enable");
-        fs::write(&enable, "1").map_err(|error| Error::file(&enable, "write 1", error))?;
+        // With a driver that is for the driver to do.
+        if !path.join("driver").exists() {
+            let enable = path.join("enable");
+            fs::write(&enable, "1").map_err(|error| Error::file(&enable, "write 1", error))?;
+        }
         let sizes = bar_sizes(address)?;
         let mut bars = [const { None }; BARS];
         for (index, (bar, &size)) in bars.iter_mut().zip(&sizes).enumerate() {

@@ -4,7 +4,7 @@
 mod c_program;
 mod command;
 pub mod linux;
-mod program;
+pub(crate) mod program;
 pub mod vf;
 
 use crate::checks::{Failure, guarded, outcome};

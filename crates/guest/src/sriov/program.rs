@@ -11,26 +11,26 @@ use crate::platform::{Error, Result};
 /// Where they are.
 const DIRECTORY: &str = "/bin";
 /// A user who may do nothing special.
-pub(super) const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// What a program did.
 #[derive(Clone, Debug)]
-pub(super) struct Ran {
+pub(crate) struct Ran {
     /// The command, for messages.
-    pub(super) command: String,
+    pub(crate) command: String,
     /// The exit code; `None` after a signal.
-    pub(super) code: Option<i32>,
+    pub(crate) code: Option<i32>,
     /// Standard output.
-    pub(super) stdout: String,
+    pub(crate) stdout: String,
     /// Standard error.
-    pub(super) stderr: String,
+    pub(crate) stderr: String,
 }
 
 /// Runs a program to its end, as root or as another user.
 ///
 /// # Errors
 /// When it cannot be run.
-pub(super) fn run(program: &str, arguments: &[&str], user: Option<u32>) -> Result<Ran> {
+pub(crate) fn run(program: &str, arguments: &[&str], user: Option<u32>) -> Result<Ran> {
     let path = format!("{DIRECTORY}/{program}");
     let mut command = Command::new(&path);
     command.args(arguments).stdin(Stdio::null());
@@ -53,7 +53,7 @@ impl Ran {
     ///
     /// # Errors
     /// It did not; what it said.
-    pub(super) fn done(self) -> std::result::Result<Self, Failure> {
+    pub(crate) fn done(self) -> std::result::Result<Self, Failure> {
         ensure(self.code == Some(0), || self.describe())?;
         Ok(self)
     }
@@ -62,7 +62,7 @@ impl Ran {
     ///
     /// # Errors
     /// It failed, or printed something else.
-    pub(super) fn json(self) -> std::result::Result<Value, Failure> {
+    pub(crate) fn json(self) -> std::result::Result<Value, Failure> {
         let ran = self.done()?;
         serde_json::from_str(&ran.stdout)
             .map_err(|error| Failure::new(format!("{}: {error}: {}", ran.command, ran.stdout)))
@@ -72,7 +72,7 @@ impl Ran {
     ///
     /// # Errors
     /// It did not.
-    pub(super) fn refused(self, words: &[&str]) -> std::result::Result<String, Failure> {
+    pub(crate) fn refused(self, words: &[&str]) -> std::result::Result<String, Failure> {
         let refused = self.code.is_some_and(|code| code != 0)
             && words.iter().all(|word| self.stderr.contains(word));
         ensure(refused, || {
@@ -82,7 +82,7 @@ impl Ran {
     }
 
     /// All of it, for messages.
-    pub(super) fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let Self {
             command,
             code,

@@ -16,7 +16,12 @@ pub(super) fn build(kernel: &Kernel, program: &[u8], contents: &Contents) -> Res
     // Programs look for a place for what lasts as long as they run.
     initramfs.directory("tmp", 0o1777)?;
     for (name, program) in &contents.programs {
-        initramfs.file(&format!("{PROGRAMS}/{name}"), 0o755, program.as_slice())?;
+        let path = if name.starts_with('/') {
+            name.clone()
+        } else {
+            format!("{PROGRAMS}/{name}")
+        };
+        initramfs.file(&path, 0o755, program.as_slice())?;
     }
     initramfs.modules(&kernel.modules(&contents.modules)?)?;
     Ok(initramfs.archive())

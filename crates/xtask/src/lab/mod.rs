@@ -39,7 +39,8 @@ pub(crate) struct Contents {
     pub(crate) kernel: Bundle,
     /// The kernel modules that are loaded, with all they need.
     pub(crate) modules: Vec<&'static str>,
-    /// Static programs that the guest program runs, by their names.
+    /// Programs that the guest program runs, by their names, and what they need beside, by their paths, which begin with
+    /// `/`.
     pub(crate) programs: Vec<(String, Vec<u8>)>,
 }
 

@@ -10,7 +10,7 @@ use hdv_sriov::{EmulatedPf, Placement};
 use crate::test::Failure;
 
 /// The sensors inside.
-pub(super) const SENSORS: usize = 4;
+const SENSORS: usize = 4;
 
 /// Two functions in a slot, a switch with one in a slot and one without, a PF.
 pub(super) fn fill(domain: &Domain) -> Result<(), Failure> {

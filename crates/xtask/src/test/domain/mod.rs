@@ -4,6 +4,7 @@ mod doer;
 mod fill;
 mod hot_plug;
 mod hot_plug_life;
+mod programs;
 mod two;
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use hdv::{DeviceHost, HostOptions};
 use hdv_qemu::bundle::Bundle;
 use hdv_qemu::guest::Scratch;
 
-use self::fill::{SENSORS, fill};
+use self::fill::fill;
 use super::Failure;
 use crate::demo::Report;
 use crate::lab::{Boot, Contents, Lab};
@@ -21,10 +22,12 @@ use crate::ui::Ui;
 
 /// What a check's name begins with.
 const PART: &str = "domain";
-/// Modules of the guest: the endpoint's driver, and one under which VFs can be enabled.
-const MODULES: [&str; 2] = ["vmd", "pci-pf-stub"];
+/// Modules of the guest: the endpoint's driver, one under which VFs can be enabled, and one that handles errors.
+const MODULES: [&str; 4] = ["vmd", "pci-pf-stub", "vfio_iommu_type1", "vfio-pci"];
 /// Has native hot plug and error reporting be the guest's, also in a domain.
 const NATIVE: &str = "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+/// Samples that each sensor inside is to bring through its ring.
+const SAMPLES: u32 = 20_000;
 /// The longest a boot may say nothing.
 const SILENCE: Duration = Duration::from_secs(300);
 
@@ -32,7 +35,7 @@ pub(super) fn run(hot_plugs: u32, ui: &Ui) -> Result<(), Failure> {
     let contents = Contents {
         kernel: Bundle::KERNEL_FULL,
         modules: MODULES.to_vec(),
-        programs: Vec::new(),
+        programs: programs::lspci(ui)?,
     };
     let lab = Lab::with(&contents, ui)?;
     let mut report = Report::in_guest(lab.kernel_release(), lab.qemu_version());
@@ -45,7 +48,12 @@ pub(super) fn run(hot_plugs: u32, ui: &Ui) -> Result<(), Failure> {
     let boot = Boot {
         sockets: vec![socket],
         arguments: ["-global", NATIVE].map(str::to_owned).to_vec(),
-        parameters: format!("openhdv.mode=domain,sysfs openhdv.sensors={SENSORS}"),
+        // Drivers of sensors need an IOMMU to be there, which is to leave physical addresses as they are.
+        iommu: true,
+        parameters: format!(
+            "iommu=pt openhdv.mode=domain openhdv.domain=functions,sensors,resets openhdv.samples={SAMPLES} \
+             openhdv.samples-of-two={SAMPLES}"
+        ),
         ..Boot::default()
     };
     ui.doing("booting a guest with a domain");
