@@ -33,8 +33,11 @@ struct Kind {
     words: &'static str,
     /// The kernel's word in its log.
     severity: &'static str,
-    /// Its name in the function's counters, and the file of those.
-    counted: (&'static str, &'static str),
+    /// The port above the function detects it.
+    at_port: bool,
+    /// The file of the counters of who detects it, and its name there. The kernel counts none where it does not ask: a function
+    /// behind a link that failed.
+    counted: Option<(&'static str, &'static str)>,
     /// The file of the root port's counter.
     root_counter: &'static str,
     /// What the kernel says in the end of its recovery, if there is one.
@@ -44,23 +47,31 @@ struct Kind {
 const CORRECTABLE: Kind = Kind {
     words: "correctable BAD_TLP",
     severity: "Correctable error message received from",
-    counted: ("BadTLP", "aer_dev_correctable"),
+    at_port: false,
+    counted: Some(("aer_dev_correctable", "BadTLP")),
     root_counter: "aer_rootport_total_err_cor",
     recovery: None,
 };
 const NON_FATAL: Kind = Kind {
     words: "uncorrectable COMPLETION_TIMEOUT",
     severity: "Uncorrectable (Non-Fatal) error message received from",
-    counted: ("CmpltTO", "aer_dev_nonfatal"),
+    at_port: false,
+    counted: Some(("aer_dev_nonfatal", "CmpltTO")),
     root_counter: "aer_rootport_total_err_nonfatal",
     recovery: Some("device recovery successful"),
 };
 const FATAL: Kind = Kind {
     words: "uncorrectable DATA_LINK_PROTOCOL",
     severity: "Uncorrectable (Fatal) error message received from",
-    counted: ("DLP", "aer_dev_fatal"),
+    at_port: false,
+    counted: None,
     root_counter: "aer_rootport_total_err_fatal",
     recovery: Some("device recovery successful"),
+};
+const FATAL_AT_PORT: Kind = Kind {
+    at_port: true,
+    counted: Some(("aer_dev_fatal", "DLP")),
+    ..FATAL
 };
 
 /// The driver of user space takes a function and cannot give it to user space: the driver of the endpoint, which is in the same
@@ -89,6 +100,10 @@ pub(super) fn fatal(context: &mut Context<'_>) -> Verdict {
     injected(&FATAL, context)
 }
 
+pub(super) fn fatal_at_port(context: &mut Context<'_>) -> Verdict {
+    injected(&FATAL_AT_PORT, context)
+}
+
 /// A sensor that is alone on its bus, as deep inside as there is one, the first of those.
 fn deepest() -> Result<String, Failure> {
     let mut deepest: Option<(usize, String)> = None;
@@ -102,29 +117,41 @@ fn deepest() -> Result<String, Failure> {
     Ok(address)
 }
 
-/// The function detects an error: the kernel tells of it, counts it there and at the root port, and recovers; the sensor works.
+/// A function, or the port above, detects an error: the kernel tells of it, counts it there and at the root port, and recovers;
+/// the sensor works.
 fn injected(kind: &Kind, context: &mut Context<'_>) -> Verdict {
     let address = deepest()?;
     let root_port = root_port(&address)?;
+    let source = if kind.at_port {
+        let port = parent(&address)?;
+        let name = port.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    } else {
+        address.clone()
+    };
     system::bind(&address, DRIVER)?;
-    let counter = || count(&address, kind.counted.1, kind.counted.0);
+    let counter = || match kind.counted {
+        Some((file, name)) => count(&source, file, name),
+        None => Ok(0),
+    };
+    let more = u64::from(kind.counted.is_some());
     let root_counter = || count(&root_port, kind.root_counter, "");
     let (before, root_before) = (counter()?, root_counter()?);
     let mut log = Log::from_now()?;
     ask(
-        &format!("inject {} {}", way(&address)?, kind.words),
+        &format!("inject {} {}", way(&source)?, kind.words),
         ANSWER_LIMIT,
     )?;
-    let mut told = log.wait_for(&[&root_port, kind.severity, &address], PATIENCE)?;
+    let mut told = log.wait_for(&[&root_port, kind.severity, &source], PATIENCE)?;
     if let Some(recovery) = kind.recovery {
         told.extend(log.wait_for(&[recovery], PATIENCE)?);
     }
     wait_until("the counters go up by one", || {
-        Ok(counter()? == before + 1 && root_counter()? == root_before + 1)
+        Ok(counter()? == before + more && root_counter()? == root_before + 1)
     })?;
     let lines = told.join("\n");
     (context.sink)(Line::Text {
-        title: format!("the kernel of {} at {address}", kind.words),
+        title: format!("the kernel of {} at {source}", kind.words),
         text: lines,
     });
     if kind.root_counter == FATAL.root_counter {
@@ -132,9 +159,10 @@ fn injected(kind: &Kind, context: &mut Context<'_>) -> Verdict {
         found_again(&address)?;
     }
     sensors::whole(&address, &[Check::Registers, Check::FunctionReset], context)?;
+    let file = kind.counted.map_or("nothing of its own", |(file, _)| file);
     Ok(format!(
-        "{address}, seen by {root_port}: in the log, {} and {} one more; the sensor works",
-        kind.counted.1, kind.root_counter
+        "{source}, seen by {root_port}: in the log, {file} and {} one more; the sensor works",
+        kind.root_counter
     ))
 }
 

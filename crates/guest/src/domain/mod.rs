@@ -96,6 +96,7 @@ impl Part {
                 ("domain-correctable-error", errors::correctable),
                 ("domain-non-fatal-error", errors::non_fatal),
                 ("domain-fatal-error", errors::fatal),
+                ("domain-fatal-error-of-port", errors::fatal_at_port),
                 ("domain-config-reads", |_| errors::config_reads()),
                 ("domain-link", errors::link),
             ],

@@ -51,8 +51,8 @@ pub(super) fn run(hot_plugs: u32, ui: &Ui) -> Result<(), Failure> {
         // Drivers of sensors need an IOMMU to be there, which is to leave physical addresses as they are.
         iommu: true,
         parameters: format!(
-            "iommu=pt openhdv.mode=domain openhdv.domain=functions,sensors,resets openhdv.samples={SAMPLES} \
-             openhdv.samples-of-two={SAMPLES}"
+            "iommu=pt openhdv.mode=domain openhdv.domain=functions,sensors,listing,resets,errors \
+             openhdv.samples={SAMPLES} openhdv.samples-of-two={SAMPLES}"
         ),
         ..Boot::default()
     };
