@@ -158,8 +158,9 @@ Examples:
 
 A physical function (PF) is named by its address: 0000:01:00.0, or 01:00.0,
 which is looked for in every segment. One of a device host can also be named by
-the path of its socket, or by process and address (1234/0000:01:00.0); one of
-this machine also by its directory in /sys/bus/pci/devices.
+the path of its socket, or by process and address (1234/0000:01:00.0), one inside
+a domain by its place there (lab/nic:0, 1234/lab/nic:0); one of this machine
+also by its directory in /sys/bus/pci/devices.
 
 Virtual functions (VFs) are counted from 0.";
 
@@ -176,6 +177,7 @@ Examples:
 Examples:
   hdv sriov show 01:00.0
   hdv sriov show /tmp/nic.sock
+  hdv sriov show lab/nic:0
   hdv sriov show --json 01:00.0 | jq -r '.vfs[].socket'
 
 Registers of a PF of this machine can be read by root only.")]
@@ -189,6 +191,7 @@ Examples:
 Each VF of an emulated PF gets a socket beside the PF's (nic-vf0.sock beside
 nic.sock), which a VM connects to as to any other device. It is powered on then,
 or when its config space is first accessed; its state is powered-off before.
+Those of a PF inside a domain are functions there, without sockets.
 
 To change how many there are, disable them first. For a PF of this machine it
 takes root.")]
@@ -215,7 +218,7 @@ example shows the complete function that a VM gets.")]
 
 #[derive(Debug, Args)]
 pub(crate) struct PfArgs {
-    /// Address, process/address or socket of a PF
+    /// Address, process/address or socket of a PF, or its place in a domain
     #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
     pub(crate) pf: String,
     #[command(flatten)]
@@ -224,7 +227,7 @@ pub(crate) struct PfArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EnableArgs {
-    /// Address, process/address or socket of a PF
+    /// Address, process/address or socket of a PF, or its place in a domain
     #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
     pub(crate) pf: String,
     /// How many VFs, 1 to TotalVFs
@@ -236,7 +239,7 @@ pub(crate) struct EnableArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
-    /// Address, process/address or socket of a PF
+    /// Address, process/address or socket of a PF, or its place in a domain
     #[arg(value_name = "PF", value_hint = ValueHint::AnyPath)]
     pub(crate) pf: String,
     /// Which VF, from 0; without it, the PF's own config space

@@ -67,8 +67,8 @@ struct Built {
 /// Builds what a text describes, and enumerates it in the windows that it has.
 fn build(text: &str) -> Built {
     let document = DomainDocument::parse(text).unwrap_or_else(|error| panic!("{error}"));
-    let (_, endpoint) = document.build().expect("what was checked can be made");
-    let mut bench = TestBench::new(endpoint).expect("an endpoint");
+    let built = document.build().expect("what was checked can be made");
+    let mut bench = TestBench::new(built.endpoint).expect("an endpoint");
     let sizes = sizes(&mut bench);
     let [config, memory, prefetchable] = sizes;
     let last_bus = u8::try_from((config >> 20) - 1).expect("at most 256 buses");

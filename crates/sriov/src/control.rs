@@ -51,7 +51,11 @@ pub struct ConfigBytes {
 pub struct PfStatus {
     /// Its device id within its host.
     pub device: u64,
-    /// Its address, `ssss:bb:dd.f`.
+    /// What people call it, if it was published ([`EmulatedPf::publish`](crate::EmulatedPf::publish)): `DOMAIN/NAME` inside a domain.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Its address, `ssss:bb:dd.f`; `bb:dd.f` if it has a label, since the segment is its guest's, on bus 0 until its guest
+    /// has numbered the buses.
     pub address: String,
     /// TotalVFs.
     pub total_vfs: u16,
@@ -74,9 +78,10 @@ pub struct PfStatus {
 pub struct VfStatus {
     /// Its number, from 0.
     pub vf: u16,
-    /// Its device id within its host, by which the host's `list` tells its socket, state and client.
+    /// Its device id within its host, by which the host's `list` tells its socket, state and client. One inside a domain is
+    /// not in that.
     pub device: u64,
-    /// Its address, `ssss:bb:dd.f`.
+    /// Its address, as the PF's is written; empty where it cannot be reached.
     pub address: String,
     /// Where its BARs are on the bus; `None` for those it does not have.
     pub bars: [Option<u64>; 6],

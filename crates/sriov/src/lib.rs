@@ -109,8 +109,8 @@ mod sysfs;
 
 pub use address::{AddressError, PciAddress};
 pub use emulated::{
-    EmulatedPf, PfError, PfOptions, PhysicalFunction, Placement, PlacementError, VirtualFunction,
-    VirtualFunctionLayout, VirtualFunctionSource, VirtualFunctions,
+    EmulatedPf, PfError, PfOptions, PfPublisher, PhysicalFunction, Placement, PlacementError,
+    VirtualFunction, VirtualFunctionLayout, VirtualFunctionSource, VirtualFunctions,
 };
 pub use error::{NtStatus, VirtualizationError};
 pub use interface::{EnableVirtualization, Location, PciVirtualization};

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, mpsc};
 
+use hdv::domain::{Domain, DomainOptions, Position};
 use hdv::{DeviceHost, DeviceStatus, HostOptions};
 use hdv_control::{CallError, Client, ErrorKind, RuntimeDirectory};
 use hdv_sriov::control::{
     ConfigBytes, DISABLE, ENABLE, EnableArguments, LIST, PF_CONFIG, PfArguments, PfStatus,
     VF_CONFIG, VfArguments,
 };
-use hdv_sriov::{EmulatedPf, PciVirtualization};
+use hdv_sriov::{EmulatedPf, PciVirtualization, PfPublisher};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -86,6 +87,7 @@ fn inside() {
     );
     let expected = PfStatus {
         device: one,
+        label: None,
         address: "0002:05:00.0".into(),
         total_vfs: TOTAL,
         num_vfs: 0,
@@ -165,8 +167,58 @@ fn inside() {
     assert_eq!(list.iter().map(|pf| pf.device).collect::<Vec<_>>(), [two]);
     let gone = Err(ErrorKind::NotFound);
     assert_eq!(status(call(client, ENABLE, enable(one, 1))), gone);
+    pfs_of_a_domain_are_reached_once_published(&host, client);
     a_stuck_vf_keeps_nobody_from_being_answered(&second, &lab_of_second, client, &hosts[0].path);
+    // What publishes does not keep the host.
+    let publisher = PfPublisher::of(&host);
+    drop((host, second));
+    assert!(
+        RuntimeDirectory::locate()
+            .unwrap()
+            .hosts()
+            .unwrap()
+            .is_empty()
+    );
+    drop(publisher);
     println!("\nall was asked");
+}
+
+fn pfs_of_a_domain_are_reached_once_published(host: &DeviceHost, client: &mut Client) {
+    let labels = |client: &mut Client| {
+        let list: Vec<PfStatus> = call(client, LIST, Value::Null).unwrap();
+        list.into_iter().map(|pf| pf.label).collect::<Vec<_>>()
+    };
+    let (domain, endpoint) = Domain::new(DomainOptions::new()).unwrap();
+    let port = domain.add_root_port(1, 0, None).unwrap();
+    let author = Box::new(Author::new(&Lab::default()));
+    let (_, pf) =
+        EmulatedPf::inside(&domain, Position::below(port), "pf", author, options()).unwrap();
+    assert_eq!(labels(client), [None]);
+    pf.publish(host, "first");
+    assert_eq!(labels(client), [None, Some("first".to_owned())]);
+    pf.publish(host, "lab/pf");
+    assert_eq!(labels(client), [None, Some("lab/pf".to_owned())]);
+
+    let device = pf.instance().id().get();
+    let enable = EnableArguments { device, num_vfs: 2 };
+    let status: PfStatus = call(client, ENABLE, enable).unwrap();
+    // No guest has numbered the bus; the segment is none of a host's.
+    assert_eq!(status.address, "00:00.0");
+    assert_eq!(status.label.as_deref(), Some("lab/pf"));
+    let places: Vec<_> = status.vfs.iter().map(|vf| vf.address.as_str()).collect();
+    assert_eq!(places, ["00:00.1", "00:00.2"]);
+    assert_eq!(pf.virtual_functions().count(), 2);
+    let devices: Vec<DeviceStatus> = call(client, "list", Value::Null).unwrap();
+    assert!(devices.iter().all(|one| one.id != device));
+
+    let mut of_old_hosts = serde_json::to_value(&status).unwrap();
+    of_old_hosts.as_object_mut().unwrap().remove("label");
+    let of_old_hosts: PfStatus = serde_json::from_value(of_old_hosts).unwrap();
+    assert_eq!(of_old_hosts.label, None);
+
+    domain.pull(port).unwrap();
+    assert_eq!(labels(client), [None]);
+    drop(endpoint);
 }
 
 /// `pf` has VFs.

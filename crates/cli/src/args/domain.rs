@@ -70,9 +70,9 @@ Examples:
 
 Errors are detected by the function or port at the place, and climb to the root
 port, whose interrupt tells the guest (AER), as far as the guest has enabled
-that. Their names are those of the PCI Express specification; those of aer-inject
-(BAD_TLP) and of lspci (BadTLP) are known too. What a port is meant for happens to
-the port above if the place is a function.
+that. Their names are those of the PCI Express specification; those of
+aer-inject (BAD_TLP) and of lspci (BadTLP) are known too. What a port is meant
+for happens to the port above if the place is a function.
 
 `hdv tree` shows places.")]
 pub(crate) struct InjectArgs {

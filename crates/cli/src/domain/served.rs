@@ -1,8 +1,10 @@
 //! A domain that a file describes: made first, then served.
 
 use hdv::DeviceHost;
-use hdv::domain::{Domain, DomainEndpoint, is_name};
-use hdv_devices::domain::{DomainDocument, LINUX_LEVELS, attach};
+use hdv::domain::control::DeviceRequest;
+use hdv::domain::is_name;
+use hdv_devices::domain::{Built, DomainDocument, LINUX_LEVELS, attach};
+use hdv_sriov::PfPublisher;
 
 use crate::Failure;
 use crate::group::{self, DomainRequest};
@@ -12,8 +14,7 @@ pub(crate) struct Served<'a> {
     pub(crate) request: &'a DomainRequest,
     /// What it is called.
     pub(crate) name: String,
-    domain: Domain,
-    endpoint: DomainEndpoint,
+    built: Built,
 }
 
 impl<'a> Served<'a> {
@@ -42,29 +43,40 @@ impl<'a> Served<'a> {
                 "a domain cannot be called {name:?}, as the file is; give it another name = \"...\" at the beginning"
             )));
         }
-        let (domain, endpoint) = document.build().map_err(|e| refuse(&e))?;
+        let built = document.build().map_err(|e| refuse(&e))?;
         Ok(Self {
             request,
             name,
-            domain,
-            endpoint,
+            built,
         })
     }
 
-    /// Serves it, and lets other programs of the user reach it.
+    /// Serves it, and lets other programs of the user reach it and the PFs in it, also those that come later.
     pub(crate) fn serve(self, host: &DeviceHost) -> Result<(), Failure> {
-        let device = host.serve(&self.request.socket, &self.name, self.endpoint)?;
-        self.domain
-            .publish(host, device, &self.name, |domain, position, asked| {
-                attach(
-                    domain,
-                    position,
-                    &asked.name,
-                    &asked.device,
-                    &asked.settings,
-                )
-                .map_err(Into::into)
-            })?;
+        let Self {
+            request,
+            name,
+            built,
+        } = self;
+        let device = host.serve(&request.socket, &name, built.endpoint)?;
+        let publisher = PfPublisher::of(host);
+        for (pf_name, pf) in &built.pfs {
+            publisher.publish(pf, &label(&name, pf_name));
+        }
+        let of_domain = name.clone();
+        let factory = move |domain: &_, position, asked: &DeviceRequest| {
+            let (device, settings) = (&asked.device, &asked.settings);
+            if let Some(pf) = attach(domain, position, &asked.name, device, settings)? {
+                publisher.publish(&pf, &label(&of_domain, &asked.name));
+            }
+            Ok(())
+        };
+        built.domain.publish(host, device, &name, factory)?;
         Ok(())
     }
+}
+
+/// What people call a PF inside a domain, as any place there.
+fn label(domain: &str, name: &str) -> String {
+    format!("{domain}/{name}")
 }

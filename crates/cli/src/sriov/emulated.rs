@@ -66,12 +66,12 @@ impl EmulatedPf {
         Ok(HostPfs { pfs, devices })
     }
 
-    /// The PF's own device; `None` if it has just gone.
+    /// The PF's own device; `None` if it has just gone, and inside a domain, whose functions the host does not list.
     pub(super) fn device(&self) -> Option<&DeviceStatus> {
         self.devices.get(&self.status.device)
     }
 
-    /// A VF's device; `None` if it has just come.
+    /// A VF's device; `None` if it has just come, and inside a domain.
     pub(super) fn vf_device(&self, vf: &VfStatus) -> Option<&DeviceStatus> {
         self.devices.get(&vf.device)
     }
@@ -105,14 +105,12 @@ impl EmulatedPf {
     }
 
     /// Where a VF is, and its own config space.
-    pub(super) fn vf_config(&self, name: &str, vf: u16) -> Result<(PciAddress, Vec<u8>), Refusal> {
+    pub(super) fn vf_config(&self, name: &str, vf: u16) -> Result<(String, Vec<u8>), Refusal> {
         let status = &self.status;
         let Some(place) = status.vfs.iter().find(|place| place.vf == vf) else {
             let enabled = u16::try_from(status.vfs.len()).unwrap_or(u16::MAX);
             return Err(vf_not_enabled(name, vf, enabled, status.total_vfs));
         };
-        let address = place.address.parse();
-        let address = address.map_err(|error| told(name, &error))?;
         let arguments = VfArguments {
             device: status.device,
             vf,
@@ -120,7 +118,7 @@ impl EmulatedPf {
         let answer: ConfigBytes = self
             .call(control::VF_CONFIG, &arguments)
             .map_err(|error| told(name, &*error))?;
-        Ok((address, answer.bytes))
+        Ok((place.address.clone(), answer.bytes))
     }
 
     fn arguments(&self) -> PfArguments {

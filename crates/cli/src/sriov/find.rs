@@ -94,7 +94,8 @@ pub(super) fn of_this_machine(sysfs: &Path) -> Result<(Vec<Pf>, Vec<String>), Vi
 pub(super) fn one(sysfs: &Path, text: &str) -> Result<Named, Failure> {
     let everything = Everything::find(sysfs)?;
     let wanted = Wanted::parse(text)?;
-    let found = everything.pfs.iter().filter(|named| wanted.is(&named.pf));
+    let found = everything.pfs.iter();
+    let found = found.filter(|named| wanted.is(&named.pf) || is_called(&named.pf, text));
     let found: Vec<_> = found.collect();
     match *found {
         [] => Err(everything.missing(sysfs, text, &wanted).into()),
@@ -108,7 +109,7 @@ pub(super) fn one(sysfs: &Path, text: &str) -> Result<Named, Failure> {
 pub(super) enum Wanted {
     Address(Place),
     InProcess(u32, Place),
-    /// A socket, or a directory of sysfs.
+    /// A socket, or a directory of sysfs; also what is no address and may be a label.
     Path(PathBuf),
 }
 
@@ -142,7 +143,8 @@ impl Wanted {
         }
         match Place::parse(text) {
             Ok(place) => Ok(Self::Address(place)),
-            Err(error) if text.contains(':') && !Path::new(text).exists() => {
+            // With a slash it was to be a path, or a place inside a domain.
+            Err(error) if text.contains(':') && !text.contains('/') => {
                 Err(Refusal::new(error.to_string())
                     .remedy("`hdv sriov list` lists the PFs there are."))
             }
@@ -150,16 +152,30 @@ impl Wanted {
         }
     }
 
+    /// Addresses inside a guest are not those of this machine or its hosts.
     pub(super) fn is(&self, pf: &Pf) -> bool {
+        let is_at = |place: &Place| pf.label().is_none() && place.is(pf.address());
         match self {
-            Self::Address(place) => place.is(pf.address()),
+            Self::Address(place) => is_at(place),
             Self::InProcess(pid, place) => match pf {
-                Pf::Emulated(pf) => pf.pid == *pid && place.is(pf.address),
+                Pf::Emulated(emulated) => emulated.pid == *pid && is_at(place),
                 Pf::Linux(_) => false,
             },
             Self::Path(path) => path_of(pf).is_some_and(|of_pf| same(&of_pf, path)),
         }
     }
+}
+
+/// Whether a text is the label of a PF inside a domain, with its process before it or not: as `hdv sriov` tells PFs apart, or
+/// as the other commands tell domains apart.
+fn is_called(pf: &Pf, text: &str) -> bool {
+    let (Pf::Emulated(emulated), Some(label)) = (pf, pf.label()) else {
+        return false;
+    };
+    let pid = emulated.pid.to_string();
+    let with_pid = text.strip_prefix(&*pid);
+    let with_pid = with_pid.and_then(|rest| rest.strip_prefix(['/', ':']));
+    text == label || with_pid == Some(label)
 }
 
 fn same(a: &Path, b: &Path) -> bool {
@@ -174,7 +190,8 @@ fn path_of(pf: &Pf) -> Option<PathBuf> {
     }
 }
 
-/// Gives each the shortest name that no other one has: the address, the process and the address, or the path.
+/// Gives each the shortest name that no other one has: the address or, inside a domain, the label; the process and that; or
+/// the path.
 pub(super) fn named(pfs: Vec<Pf>) -> Vec<Named> {
     let candidates: Vec<Vec<String>> = pfs.iter().map(names).collect();
     let free = |name: &str| {
@@ -194,10 +211,13 @@ pub(super) fn named(pfs: Vec<Pf>) -> Vec<Named> {
 
 /// What a PF can be named by, the shortest first.
 fn names(pf: &Pf) -> Vec<String> {
-    let address = pf.address().to_string();
-    let mut names = vec![address.clone()];
+    let shortest = match pf.label() {
+        Some(label) => label.to_owned(),
+        None => pf.address().to_string(),
+    };
+    let mut names = vec![shortest.clone()];
     if let Pf::Emulated(pf) = pf {
-        names.push(format!("{}/{address}", pf.pid));
+        names.push(format!("{}/{shortest}", pf.pid));
     }
     names.extend(path_of(pf).map(|path| path.display().to_string()));
     names
@@ -214,9 +234,12 @@ fn lines<'a>(heading: &str, pfs: impl IntoIterator<Item = &'a &'a Named>) -> Str
         let _ = write!(text, "\n  {}", printable(&named.name));
         let _ = match &named.pf {
             Pf::Emulated(pf) => {
-                let name = pf.device().map_or("device", |device| &*device.name);
                 let process = process::describe(pf.pid);
-                write!(text, "  {} of {process}", printable(name))
+                match pf.device() {
+                    _ if pf.status.label.is_some() => write!(text, "  in a domain of {process}"),
+                    Some(device) => write!(text, "  {} of {process}", printable(&device.name)),
+                    None => write!(text, "  device of {process}"),
+                }
             }
             Pf::Linux(pf) => match &pf.status.driver {
                 Some(driver) => write!(text, "  of this machine, driver {}", printable(driver)),
@@ -259,7 +282,8 @@ impl Everything {
                 .then(|| format!("{text} of this machine is no PF: it has no SR-IOV capability")),
             Wanted::InProcess(..) => None,
             Wanted::Path(path) if !path.exists() => Some(format!(
-                "there is no PF {text}: it is no address, such as 0000:01:00.0, and there is no socket of that name"
+                "there is no PF {text}: it is no address, such as 0000:01:00.0, nothing in a domain, such as lab/nic:0, and there is \
+                 no socket of that name"
             )),
             Wanted::Path(path) => {
                 let mut devices = self.hosts.iter().flat_map(|devices| devices.values());
@@ -299,6 +323,9 @@ fn of_nobody(path: &Path, text: &str) -> String {
 
 /// Which of the PF's VFs a name names.
 fn vf_of(pf: &Pf, wanted: &Wanted) -> Option<u16> {
+    if pf.label().is_some() && !matches!(wanted, Wanted::Path(_)) {
+        return None;
+    }
     let is = |address: &str, path: Option<&Path>| match wanted {
         Wanted::Address(place) | Wanted::InProcess(_, place) => {
             address.parse().is_ok_and(|address| place.is(address))

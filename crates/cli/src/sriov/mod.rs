@@ -44,6 +44,14 @@ impl Pf {
             Self::Linux(pf) => pf.address(),
         }
     }
+
+    /// What it is called, if it is inside a domain.
+    fn label(&self) -> Option<&str> {
+        match self {
+            Self::Emulated(pf) => pf.status.label.as_deref(),
+            Self::Linux(_) => None,
+        }
+    }
 }
 
 impl Named {
@@ -69,12 +77,15 @@ impl Named {
     }
 
     /// Where the PF, or one of its VFs, is, and its own config space.
-    fn config(&self, vf: Option<u16>) -> Result<(PciAddress, Vec<u8>), Refusal> {
+    fn config(&self, vf: Option<u16>) -> Result<(String, Vec<u8>), Refusal> {
         match (&self.pf, vf) {
-            (Pf::Emulated(pf), None) => Ok((pf.address, pf.config(&self.name)?)),
+            (Pf::Emulated(pf), None) => Ok((pf.status.address.clone(), pf.config(&self.name)?)),
             (Pf::Emulated(pf), Some(vf)) => pf.vf_config(&self.name, vf),
-            (Pf::Linux(pf), None) => Ok((pf.address(), pf.config(&self.name)?)),
-            (Pf::Linux(pf), Some(vf)) => pf.vf_config(&self.name, vf),
+            (Pf::Linux(pf), None) => Ok((pf.address().to_string(), pf.config(&self.name)?)),
+            (Pf::Linux(pf), Some(vf)) => {
+                let (address, bytes) = pf.vf_config(&self.name, vf)?;
+                Ok((address.to_string(), bytes))
+            }
         }
     }
 }
@@ -151,12 +162,12 @@ fn config(sysfs: &Path, args: &ConfigArgs) -> Result<(), Failure> {
         json(&serde_json::json!({
             "pf": pf.name,
             "vf": args.vf,
-            "address": address.to_string(),
+            "address": address,
             "bytes": hexadecimal,
             "config": ConfigSpace::decode(&bytes),
         }))?
     } else {
-        hexdump(&address.to_string(), &bytes)
+        hexdump(&address, &bytes)
     };
     Ok(style::print(&text)?)
 }

@@ -15,6 +15,8 @@ const LISTED: usize = 16;
 const PROCESS_COLUMNS: [usize; 2] = [3, 4];
 /// Those that can be long in the list of VFs, but for its socket.
 const GIVES_WAY: [&str; 2] = ["BARS", "USED BY"];
+/// Said of what is inside a domain.
+const NO_SOCKET: &str = "none";
 /// What registers mean.
 const MEANING_COLUMN: usize = 3;
 
@@ -69,7 +71,7 @@ pub(super) fn details(details: &PfDetails, paint: Paint) -> String {
         let name = printable(&pf.name);
         let _ = writeln!(text, "  none; `hdv sriov enable {name} N` enables them");
     } else {
-        text.push_str(&vf_table(&details.vfs, paint));
+        text.push_str(&vf_table(&pf.origin, &details.vfs, paint));
     }
     text
 }
@@ -81,7 +83,7 @@ pub(super) fn enabled(details: &PfDetails, paint: Paint) -> String {
     let are = if count == 1 { "is" } else { "are" };
     let mut text = format!("{} of {name} {are} enabled.\n", vfs(count as u64));
     let shown = &details.vfs[..count.min(LISTED)];
-    text.push_str(&vf_table(shown, paint));
+    text.push_str(&vf_table(&details.summary.origin, shown, paint));
     if count > shown.len() {
         let more = count - shown.len();
         let _ = writeln!(text, "  and {more} more: `hdv sriov show {name}`");
@@ -115,6 +117,17 @@ struct DeviceCells {
 
 fn device(pf: &PfSummary) -> DeviceCells {
     match &pf.origin {
+        Origin::Emulated {
+            pid,
+            label: Some(_),
+            device: None,
+            ..
+        } => DeviceCells {
+            name: "in a domain".to_owned(),
+            of: process::describe(*pid),
+            client: String::new(),
+            socket: NO_SOCKET.to_owned(),
+        },
         Origin::Emulated { pid, device, .. } => DeviceCells {
             name: device.as_ref().map_or_else(
                 || "device that has just gone".to_owned(),
@@ -179,7 +192,11 @@ fn facts(text: &mut String, pf: &PfSummary, paint: Paint) {
     let mut fact = |name: &str, value: &str| {
         facts.add_row([name, value]);
     };
-    fact("address", &pf.address);
+    let mut address = pf.address.clone();
+    if is_inside(&pf.origin) && address.starts_with("00:") {
+        address.push_str(", until its guest numbers the bus");
+    }
+    fact("address", &address);
     fact("enabled VFs", &enabled_of_total(pf));
     fact("captured buses", &pf.captured_buses.to_string());
     let cells = device(pf);
@@ -194,6 +211,11 @@ fn facts(text: &mut String, pf: &PfSummary, paint: Paint) {
                 fact("socket", &cells.socket);
                 fact("state", &printable(&device.state));
                 fact("used by", &cells.client);
+            } else if is_inside(&pf.origin) {
+                fact(
+                    "socket",
+                    "none: it and its VFs are inside a domain, which `hdv tree` shows",
+                );
             }
             fact(
                 "controlled by",
@@ -265,10 +287,15 @@ fn address(address: u64) -> String {
     }
 }
 
-fn vf_table(vfs: &[Vf], paint: Paint) -> String {
-    let emulated = vfs
-        .iter()
-        .any(|vf| vf.state.is_some() || vf.socket.is_some());
+/// The PF is a function of a domain, and so are its VFs.
+fn is_inside(origin: &Origin) -> bool {
+    let Origin::Emulated { label, device, .. } = origin else {
+        return false;
+    };
+    label.is_some() && device.is_none()
+}
+
+fn vf_table(origin: &Origin, vfs: &[Vf], paint: Paint) -> String {
     // Where no software is that places BARs, nothing can be told of any.
     let placed = vfs
         .iter()
@@ -278,10 +305,10 @@ fn vf_table(vfs: &[Vf], paint: Paint) -> String {
     if placed {
         headings.push("BARS");
     }
-    headings.extend(if emulated {
-        &["STATE", "USED BY", "SOCKET"][..]
-    } else {
-        &["USED BY"]
+    headings.extend(match origin {
+        _ if is_inside(origin) => &["SOCKET"][..],
+        Origin::Emulated { .. } => &["STATE", "USED BY", "SOCKET"],
+        Origin::Linux { .. } => &["USED BY"],
     });
     let mut table = style::table(paint, &headings);
     for vf in vfs {
@@ -293,15 +320,17 @@ fn vf_table(vfs: &[Vf], paint: Paint) -> String {
             });
             row.push(bars.collect::<Vec<_>>().join(", "));
         }
-        if emulated {
-            let socket = vf.socket.as_ref();
-            row.extend([
-                printable(vf.state.as_deref().unwrap_or_default()),
-                client(vf.client.as_ref()),
-                socket.map_or_else(String::new, |path| printable(&path.display().to_string())),
-            ]);
-        } else {
-            row.push(driver_name(vf.driver.as_deref()));
+        match origin {
+            _ if is_inside(origin) => row.push(NO_SOCKET.to_owned()),
+            Origin::Emulated { .. } => {
+                let socket = vf.socket.as_ref();
+                row.extend([
+                    printable(vf.state.as_deref().unwrap_or_default()),
+                    client(vf.client.as_ref()),
+                    socket.map_or_else(String::new, |path| printable(&path.display().to_string())),
+                ]);
+            }
+            Origin::Linux { .. } => row.push(driver_name(vf.driver.as_deref())),
         }
         table.add_row(row);
     }

@@ -38,9 +38,11 @@ pub(super) enum Origin {
     Emulated {
         pid: u32,
         process: Option<String>,
+        /// What it is called inside its domain; `None` if it has a socket of its own.
+        label: Option<String>,
         /// The VM that has the PF controls its VFs.
         guest_controls_sriov: bool,
-        /// `None` if it has just gone.
+        /// `None` if it has just gone, and inside a domain.
         device: Option<Box<Device>>,
     },
     /// From this machine.
@@ -88,9 +90,9 @@ pub(super) struct Vf {
     pub(super) vf: u16,
     pub(super) address: String,
     pub(super) bars: Vec<VfBar>,
-    /// Of an emulated one.
+    /// Of an emulated one that is not inside a domain.
     pub(super) socket: Option<PathBuf>,
-    /// Of an emulated one.
+    /// Of an emulated one that is not inside a domain.
     pub(super) state: Option<String>,
     /// Who uses an emulated one.
     pub(super) client: Option<DeviceClient>,
@@ -111,7 +113,7 @@ pub(super) fn summary(named: &Named) -> PfSummary {
     match &named.pf {
         Pf::Emulated(pf) => PfSummary {
             name,
-            address: pf.address.to_string(),
+            address: pf.status.address.clone(),
             total_vfs: Some(pf.status.total_vfs),
             num_vfs: pf.status.num_vfs,
             vf_enable: pf.status.vf_enable,
@@ -119,6 +121,7 @@ pub(super) fn summary(named: &Named) -> PfSummary {
             origin: Origin::Emulated {
                 pid: pf.pid,
                 process: process::name(pf.pid),
+                label: pf.status.label.clone(),
                 guest_controls_sriov: pf.status.guest_controls_sriov,
                 device: pf
                     .device()

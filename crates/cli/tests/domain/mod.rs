@@ -2,6 +2,7 @@
 //! the VM our client end.
 
 mod guest;
+mod sriov;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

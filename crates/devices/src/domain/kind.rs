@@ -131,7 +131,8 @@ impl Footprint {
     }
 }
 
-/// Makes a device of the catalog and puts it into its place. A PF's VFs are the guest's to enable.
+/// Makes a device of the catalog and puts it into its place. A PF's VFs are the guest's to enable; a PF is given back, to be
+/// published.
 ///
 /// # Errors
 /// There is no such kind of device, or it has no such settings; what the domain refuses; the device's own.
@@ -141,7 +142,7 @@ pub fn attach(
     name: &str,
     device: &str,
     settings: &BTreeMap<String, String>,
-) -> Result<(), AttachError> {
+) -> Result<Option<EmulatedPf>, AttachError> {
     put(domain, position, name, create(kind(device)?, settings)?)
 }
 
@@ -150,7 +151,7 @@ pub(super) fn put(
     position: Position,
     name: &str,
     created: Created,
-) -> Result<(), AttachError> {
+) -> Result<Option<EmulatedPf>, AttachError> {
     match created {
         Created::Device(device) => {
             let function: Result<Box<dyn Function>, HostError> = pci_function(device);
@@ -159,13 +160,14 @@ pub(super) fn put(
                 source,
             })?;
             let _: DomainFunction = domain.attach(position, name, function, &[])?;
+            Ok(None)
         }
         Created::PhysicalFunction {
             pf, mut options, ..
         } => {
             options.guest_controls_sriov = true;
-            EmulatedPf::inside(domain, position, name, pf, options)?;
+            let (_, pf) = EmulatedPf::inside(domain, position, name, pf, options)?;
+            Ok(Some(pf))
         }
     }
-    Ok(())
 }

@@ -13,8 +13,8 @@
 //!     name = "rack"
 //!     switch = { count = 8, slot = true, device = "sensor" }
 //! "#;
-//! let (domain, endpoint) = DomainDocument::parse(text)?.build()?;
-//! # drop((domain, endpoint));
+//! let built = DomainDocument::parse(text)?.build()?;
+//! assert_eq!(built.pfs[0].0, "nic:0");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -43,6 +43,7 @@ mod plan;
 
 use hdv::domain::DomainOptions;
 
+pub use build::Built;
 pub use error::{AttachError, DocumentError, Problem};
 pub use kind::{attach, setting_text};
 

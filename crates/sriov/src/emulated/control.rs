@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use hdv::pci::RoutingId;
 use hdv::pci::spec::CONFIG_SPACE_SIZE;
 use hdv::{DeviceHost, DeviceInstance};
 use hdv_control::{ControlError, ErrorKind, Registry};
@@ -21,62 +22,95 @@ use crate::error::VirtualizationError;
 use crate::interface::{EnableVirtualization, PciVirtualization};
 
 /// A PF, for as long as its device lives.
+#[derive(Debug)]
 struct Entry {
     instance: DeviceInstance,
     shared: Weak<Shared>,
+    label: Option<String>,
+}
+
+/// A PF that lives, and what it is called.
+struct Labelled {
+    pf: EmulatedPf,
+    label: Option<String>,
 }
 
 /// The PFs of a host.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Table(Mutex<Vec<Entry>>);
 
 impl Table {
     /// The PFs that are not gone.
-    fn all(&self) -> Vec<EmulatedPf> {
+    fn all(&self) -> Vec<Labelled> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all = Vec::new();
         entries.retain(|entry| {
             let shared = entry.shared.upgrade().filter(|shared| !shared.is_gone());
             let lives = shared.is_some();
-            all.extend(shared.map(|shared| EmulatedPf {
-                instance: entry.instance.clone(),
-                shared,
+            all.extend(shared.map(|shared| Labelled {
+                pf: EmulatedPf {
+                    instance: entry.instance.clone(),
+                    shared,
+                },
+                label: entry.label.clone(),
             }));
             lives
         });
         all
     }
 
-    fn add(&self, instance: &DeviceInstance, shared: &Arc<Shared>) {
+    /// Adds a PF, in place of itself if it is there already.
+    fn add(&self, instance: &DeviceInstance, shared: &Arc<Shared>, label: Option<String>) {
+        let shared = Arc::downgrade(shared);
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| entry.shared.strong_count() > 0);
+        entries.retain(|entry| entry.shared.strong_count() > 0 && !entry.shared.ptr_eq(&shared));
         entries.push(Entry {
             instance: instance.clone(),
-            shared: Arc::downgrade(shared),
+            shared,
+            label,
         });
     }
 
-    fn find(&self, device: u64) -> Result<EmulatedPf, ControlError> {
+    fn find(&self, device: u64) -> Result<Labelled, ControlError> {
         let found = self
             .all()
             .into_iter()
-            .find(|pf| pf.instance.id().get() == device);
+            .find(|found| found.pf.instance.id().get() == device);
         found.ok_or_else(|| {
             ControlError::not_found(format!("device {device} of this host is no PF"))
         })
     }
 }
 
-/// Adds a PF to those of its host, and with the first one the commands.
+/// Lets other programs of the user reach PFs at a host's control socket. It does not hold the host, so that what the host
+/// holds, such as what makes the devices of a domain, may have one. Clones are of the same host.
+#[derive(Clone, Debug)]
+pub struct PfPublisher(Arc<Table>);
+
+impl PfPublisher {
+    /// That of a host. One without a control socket has nobody who would reach its PFs.
+    #[must_use]
+    pub fn of(host: &DeviceHost) -> Self {
+        let of_host = host.extension(|| {
+            let table = Arc::new(Table::default());
+            // The commands come with the first PF.
+            if let Some(registry) = host.control_commands() {
+                register_commands(registry, &table);
+            }
+            Self(table)
+        });
+        Self::clone(&of_host)
+    }
+
+    /// Lets others reach a PF until it is gone, as [`EmulatedPf::publish`] does.
+    pub fn publish(&self, pf: &EmulatedPf, label: &str) {
+        self.0.add(&pf.instance, &pf.shared, Some(label.to_owned()));
+    }
+}
+
+/// Adds a PF to those that a host serves.
 pub(super) fn register(host: &DeviceHost, instance: &DeviceInstance, shared: &Arc<Shared>) {
-    let table = host.extension(|| {
-        let table = Arc::new(Table::default());
-        if let Some(registry) = host.control_commands() {
-            register_commands(registry, &table);
-        }
-        table
-    });
-    table.add(instance, shared);
+    PfPublisher::of(host).0.add(instance, shared, None);
 }
 
 fn register_commands(registry: &Registry, table: &Arc<Table>) {
@@ -84,26 +118,28 @@ fn register_commands(registry: &Registry, table: &Arc<Table>) {
         Ok(table.all().iter().map(status).collect::<Vec<_>>())
     });
     let enable = handler(table, |table, arguments: EnableArguments| {
-        let pf = table.find(arguments.device)?;
-        pf.enable_virtualization(EnableVirtualization::enable(arguments.num_vfs))
-            .map_err(|error| refused(&error))?;
-        Ok(status(&pf))
+        let found = table.find(arguments.device)?;
+        let request = EnableVirtualization::enable(arguments.num_vfs);
+        let enabled = found.pf.enable_virtualization(request);
+        enabled.map_err(|error| refused(&error))?;
+        Ok(status(&found))
     });
     let disable = handler(table, |table, arguments: PfArguments| {
-        let pf = table.find(arguments.device)?;
-        pf.enable_virtualization(EnableVirtualization::disable())
-            .map_err(|error| refused(&error))?;
-        Ok(status(&pf))
+        let found = table.find(arguments.device)?;
+        let request = EnableVirtualization::disable();
+        let disabled = found.pf.enable_virtualization(request);
+        disabled.map_err(|error| refused(&error))?;
+        Ok(status(&found))
     });
     let pf_config = handler(table, |table, arguments: PfArguments| {
-        let pf = table.find(arguments.device)?;
+        let Labelled { pf, .. } = table.find(arguments.device)?;
         let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
         pf.config_read(0, &mut bytes)
             .map_err(|error| refused(&error))?;
         Ok(ConfigBytes { bytes })
     });
     let vf_config = handler(table, |table, arguments: VfArguments| {
-        let pf = table.find(arguments.device)?;
+        let Labelled { pf, .. } = table.find(arguments.device)?;
         let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
         let length = pf
             .virtual_function_data(arguments.vf, 0, &mut bytes)
@@ -162,15 +198,17 @@ fn refused(error: &VirtualizationError) -> ControlError {
     ControlError::new(kind, error.to_string())
 }
 
-fn status(pf: &EmulatedPf) -> PfStatus {
+fn status(Labelled { pf, label }: &Labelled) -> PfStatus {
     let (placement, registers, instances) = pf.shared.look();
     let segment = placement.segment();
-    let at = |routing_id| {
-        let address = PciAddress {
+    let at = |routing_id: RoutingId| match label {
+        // Its segment is the guest's business.
+        Some(_) => routing_id.to_string(),
+        None => PciAddress {
             segment,
             routing_id,
-        };
-        address.to_string()
+        }
+        .to_string(),
     };
     let vfs = (0..)
         .zip(&instances)
@@ -188,6 +226,7 @@ fn status(pf: &EmulatedPf) -> PfStatus {
         .collect();
     PfStatus {
         device: pf.instance.id().get(),
+        label: label.clone(),
         address: at(placement.routing_id()),
         total_vfs: registers.total_vfs,
         num_vfs: registers.num_vfs,

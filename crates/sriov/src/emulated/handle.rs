@@ -81,7 +81,8 @@ impl EmulatedPf {
     /// Puts a PF into a domain, as [`Domain::attach`] does; its VFs are functions of the domain too, by their routing ids. The
     /// guest numbers the buses there: of the options' placement what counts is whether the port forwards ARI, and room
     /// for the VFs. To have the guest control them, say so
-    /// ([`guest_controls_sriov`](PfOptions::guest_controls_sriov)).
+    /// ([`guest_controls_sriov`](PfOptions::guest_controls_sriov)). Other programs reach it only once it is
+    /// [published](Self::publish).
     ///
     /// # Errors
     /// As there; VFs that its place has no room for. The PF is torn down then.
@@ -93,6 +94,8 @@ impl EmulatedPf {
         options: PfOptions,
     ) -> Result<(FunctionId, Self), PfError> {
         let (function, shared) = authored(pf, options)?;
+        // Until the guest has numbered the bus, as after a reset.
+        shared.follow_buses(0, 0);
         let placed = domain.attach(position, name, Box::new(function), &[])?;
         let instance = placed.instance().clone();
         Ok((placed.id(), Self { instance, shared }))
@@ -115,6 +118,14 @@ impl EmulatedPf {
     fn known_to(host: &DeviceHost, instance: DeviceInstance, shared: Arc<Shared>) -> Self {
         control::register(host, &instance, &shared);
         Self { instance, shared }
+    }
+
+    /// Lets other programs of the user reach a PF inside a domain, or any that `host` does not serve itself, at the control socket
+    /// of `host` until it is gone ([`control`](crate::control)): `hdv sriov` then shows it and drives it. `label` is what people
+    /// call it and tell it apart by, `DOMAIN/NAME` such as `lab/nic:0`; once more gives it another one. Where no host can be kept,
+    /// [`PfPublisher`](super::PfPublisher) does so.
+    pub fn publish(&self, host: &DeviceHost, label: &str) {
+        control::PfPublisher::of(host).publish(self, label);
     }
 
     /// Its device.

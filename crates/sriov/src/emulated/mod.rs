@@ -17,6 +17,7 @@ mod vf_function;
 mod virtual_functions;
 
 pub use author::{PhysicalFunction, VirtualFunctionLayout, VirtualFunctionSource};
+pub use control::PfPublisher;
 pub use handle::EmulatedPf;
 pub use options::{PfError, PfOptions};
 pub use placement::{Placement, PlacementError};
