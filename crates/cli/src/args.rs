@@ -158,9 +158,9 @@ Examples:
 
 A physical function (PF) is named by its address: 0000:01:00.0, or 01:00.0,
 which is looked for in every segment. One of a device host can also be named by
-the path of its socket, or by process and address (1234/0000:01:00.0), one inside
-a domain by its place there (lab/nic:0, 1234/lab/nic:0); one of this machine
-also by its directory in /sys/bus/pci/devices.
+the path of its socket, or by process and address (1234/0000:01:00.0); one of
+this machine also by its directory in /sys/bus/pci/devices. One inside a domain
+is named by its place there: lab/nic:0, or 1234/lab/nic:0.
 
 Virtual functions (VFs) are counted from 0.";
 
