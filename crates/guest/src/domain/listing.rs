@@ -84,7 +84,6 @@ const EXPECTED: [(&str, &[&str]); 5] = [
             "Number of VFs: 0",
             "VF offset: ",
             "Device ID: 0003",
-            "Region 0: Memory at ",
             "Advanced Error Reporting",
         ],
     ),

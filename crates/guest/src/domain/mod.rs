@@ -1,5 +1,6 @@
 //! A domain behind one endpoint, as the guest's kernel has it: what its own driver found, what it says of it, VFs that it
-//! enables on a PF inside. Everything by the kernel's own machinery, nothing of OpenHDV's. What is done from outside is asked for.
+//! enables on a PF inside, resets and hot plug, errors that it recovers from; what lspci shows; and sensors inside, driven from
+//! here. What is done from outside is asked for.
 
 mod errors;
 mod found;
