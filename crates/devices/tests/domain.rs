@@ -2,65 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
-use hdv::domain::{MEMORY_BASE, PREFETCHABLE_BASE};
+use hdv::domain::{BenchBus, MEMORY_BASE, PREFETCHABLE_BASE};
 use hdv::pci::RoutingId;
-use hdv::pci::enumerate::{
-    ConfigBus, Enumeration, FoundFunction, HotPlugReserve, Resources, enable_vfs, enumerate,
-};
+use hdv::pci::enumerate::{Enumeration, FoundFunction, enable_vfs, enumerate};
 use hdv::{BarIndex, TestBench};
 use hdv_devices::domain::{DomainDocument, LINUX_LEVELS};
 
-/// The endpoint's windows.
-const CONFIG: BarIndex = BarIndex::BAR0;
-const WINDOWS: [BarIndex; 3] = [CONFIG, BarIndex::BAR2, BarIndex::BAR4];
-/// Bytes that the endpoint keeps of its window for prefetchable BARs.
-const TABLES: u64 = 0x2000;
-
 /// The endpoint's window onto config space.
-struct Window<'a>(&'a mut TestBench);
-
+const CONFIG: BarIndex = BarIndex::BAR0;
 fn offset(id: RoutingId, register: u16) -> u64 {
     u64::from(id.get()) << 12 | u64::from(register)
-}
-
-impl ConfigBus for Window<'_> {
-    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
-        let at = offset(id, register);
-        match data.len() {
-            1 => data.copy_from_slice(&self.0.read::<u8>(CONFIG, at).to_le_bytes()),
-            2 => data.copy_from_slice(&self.0.read::<u16>(CONFIG, at).to_le_bytes()),
-            _ => data.copy_from_slice(&self.0.read::<u32>(CONFIG, at).to_le_bytes()),
-        }
-    }
-
-    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
-        let at = offset(id, register);
-        match *data {
-            [byte] => self.0.write(CONFIG, at, byte),
-            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
-            _ => {
-                let dword = data.try_into().expect("1, 2 or 4 bytes");
-                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
-            }
-        }
-    }
-}
-
-/// Sizes of the endpoint's windows, as software finds them.
-fn sizes(bench: &mut TestBench) -> [u64; 3] {
-    WINDOWS.map(|bar| {
-        let register = bar.offset();
-        let before: u32 = bench.config_read(register);
-        bench.config_write(register, u32::MAX);
-        let probed: u32 = bench.config_read(register);
-        bench.config_write(register, before);
-        u64::from(!(probed & !0xf)) + 1
-    })
 }
 
 struct Built {
     bench: TestBench,
     enumeration: Enumeration,
+    /// Of the endpoint's windows.
     sizes: [u64; 3],
 }
 
@@ -69,16 +26,15 @@ fn build(text: &str) -> Built {
     let document = DomainDocument::parse(text).unwrap_or_else(|error| panic!("{error}"));
     let built = document.build().expect("what was checked can be made");
     let mut bench = TestBench::new(built.endpoint).expect("an endpoint");
-    let sizes = sizes(&mut bench);
-    let [config, memory, prefetchable] = sizes;
-    let last_bus = u8::try_from((config >> 20) - 1).expect("at most 256 buses");
-    let resources = Resources {
-        buses: 0..=last_bus,
-        memory: MEMORY_BASE..=MEMORY_BASE + memory - 1,
-        prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + prefetchable - 1),
-        hot_plug: HotPlugReserve::default(),
-    };
-    let enumeration = enumerate(&mut Window(&mut bench), &resources);
+    let mut bus = BenchBus::new(&mut bench);
+    let resources = bus.resources();
+    let prefetchable = resources.prefetchable.clone().expect("there is one");
+    let sizes = [
+        (u64::from(*resources.buses.end()) + 1) << 20,
+        resources.memory.end() + 1 - MEMORY_BASE,
+        prefetchable.end() + 1 - PREFETCHABLE_BASE,
+    ];
+    let enumeration = enumerate(&mut bus, &resources);
     Built {
         enumeration: enumeration.unwrap_or_else(|error| panic!("{text}: {error}")),
         bench,
@@ -150,7 +106,7 @@ fn a_pf_has_64_vfs() {
     let mut built = example("pf.toml");
     let pf = built.of(PF)[0].clone();
     assert_eq!(pf.id.to_string(), "01:00.0");
-    let vfs = enable_vfs(&mut Window(&mut built.bench), &pf, 64);
+    let vfs = enable_vfs(&mut BenchBus::new(&mut built.bench), &pf, 64);
     assert_eq!(vfs.len(), 64);
     let last = vfs[63];
     assert_eq!(last.get(), 0x0140);

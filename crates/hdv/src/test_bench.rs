@@ -225,6 +225,11 @@ impl TestBench {
         self.slot.config_write(offset, value.as_slice());
     }
 
+    /// Size of a BAR in bytes, 0 if there is none.
+    pub(crate) fn bar_size(&self, bar: BarIndex) -> u64 {
+        self.slot.bar_size(bar)
+    }
+
     /// Reads a BAR at `offset`, in bytes; all ones outside it, and once the device has panicked.
     #[must_use]
     pub fn read<T: ByteValued>(&self, bar: BarIndex, offset: u64) -> T {

@@ -5,11 +5,8 @@ mod support;
 
 use std::sync::{Arc, Mutex};
 
-use hdv::domain::{Domain, DomainOptions, MEMORY_BASE, NodeKind, PREFETCHABLE_BASE, Position};
-use hdv::pci::enumerate::{
-    ConfigBus, Enumeration, FoundFunction, HotPlugReserve, Resources, disable_vfs, enable_vfs,
-    enumerate,
-};
+use hdv::domain::{BenchBus, Domain, DomainOptions, NodeKind, PREFETCHABLE_BASE, Position};
+use hdv::pci::enumerate::{Enumeration, FoundFunction, disable_vfs, enable_vfs, enumerate};
 use hdv::pci::{Port, RoutingId};
 use hdv::{BarIndex, GuestAddress, TestBench};
 use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, PfOptions, Placement};
@@ -22,29 +19,6 @@ const PREFETCHABLE: BarIndex = BarIndex::BAR4;
 
 fn offset(id: RoutingId, register: u16) -> u64 {
     u64::from(id.get()) << 12 | u64::from(register)
-}
-
-/// The endpoint's window onto config space.
-struct Window<'a>(&'a mut TestBench);
-
-impl ConfigBus for Window<'_> {
-    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
-        for (at, byte) in (offset(id, register)..).zip(data) {
-            *byte = self.0.read(CONFIG, at);
-        }
-    }
-
-    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
-        let at = offset(id, register);
-        match *data {
-            [byte] => self.0.write(CONFIG, at, byte),
-            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
-            _ => {
-                let dword = data.try_into().expect("1, 2 or 4 bytes");
-                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
-            }
-        }
-    }
 }
 
 struct Guest {
@@ -69,13 +43,9 @@ impl Guest {
         let (_, pf) =
             EmulatedPf::inside(&domain, Position::below(port), "pf", author, options).unwrap();
         let mut bench = TestBench::new(endpoint).unwrap();
-        let resources = Resources {
-            buses: 0..=31,
-            memory: MEMORY_BASE..=MEMORY_BASE + (64 << 20) - 1,
-            prefetchable: Some(PREFETCHABLE_BASE + 0x2000..=PREFETCHABLE_BASE + (1 << 30) - 1),
-            hot_plug: HotPlugReserve::NONE,
-        };
-        let found = enumerate(&mut Window(&mut bench), &resources).unwrap();
+        let mut bus = BenchBus::new(&mut bench);
+        let resources = bus.resources();
+        let found = enumerate(&mut bus, &resources).unwrap();
         Self {
             domain,
             bench,
@@ -92,12 +62,12 @@ impl Guest {
 
     fn enable(&mut self, count: u16) -> Vec<RoutingId> {
         let pf = self.pf().clone();
-        enable_vfs(&mut Window(&mut self.bench), &pf, count)
+        enable_vfs(&mut BenchBus::new(&mut self.bench), &pf, count)
     }
 
     fn disable(&mut self) {
         let pf = self.pf().clone();
-        disable_vfs(&mut Window(&mut self.bench), &pf);
+        disable_vfs(&mut BenchBus::new(&mut self.bench), &pf);
     }
 
     /// Where in the endpoint's window BAR 0 of a VF is.

@@ -32,10 +32,11 @@
 //! `accesses` finds what software reaches, `life` starts, stops and brings in, `hot_plug` is slots,
 //! `port_interrupts` the messages of ports, `requests` who may send any. `inner` is a function in its
 //! place, `attachment`, `messages` and `registers` its VMM side, `carrier` brings the VFs of PFs. `control` is what other
-//! programs reach.
+//! programs reach, `bench` what tests do.
 
 mod accesses;
 mod attachment;
+mod bench;
 mod carrier;
 pub mod control;
 mod endpoint;
@@ -58,6 +59,7 @@ mod requests;
 mod tree;
 mod vmd;
 
+pub use bench::BenchBus;
 pub use endpoint::DomainEndpoint;
 pub use error::DomainError;
 pub use handle::{Domain, DomainFunction};

@@ -11,7 +11,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use hdv::domain::{Domain, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE};
+use hdv::domain::{BenchBus, Domain, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE};
 use hdv::pci::RoutingId;
 use hdv::pci::enumerate::{Enumeration, FoundBar, HotPlugReserve, Resources, enumerate};
 use hdv::pci::spec::bridge::SECONDARY_BUS;
@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use shapes::{device, hierarchy};
 use stamp::{VENDOR, Written, stamp};
-use support::domain::{CONFIG, MEMORY, TABLES, Window, offset};
+use support::domain::{CONFIG, MEMORY, offset};
 use support::lock;
 
 const PREFETCHABLE: BarIndex = BarIndex::BAR4;
@@ -138,19 +138,16 @@ fn check_memory(bench: &mut TestBench, ranges: &[Range], written: &Mutex<Vec<Wri
 }
 
 fn check(machine: &Machine, bench: &mut TestBench) {
+    let mut bus = BenchBus::new(bench);
     let resources = Resources {
-        buses: 0..=255,
-        memory: MEMORY_BASE..=MEMORY_BASE + (MEMORY_SIZE - 1),
-        prefetchable: Some(
-            PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + (PREFETCHABLE_SIZE - 1),
-        ),
         hot_plug: HotPlugReserve {
             buses: 1,
             memory: 1 << 20,
             prefetchable: 1 << 20,
         },
+        ..bus.resources()
     };
-    let found = enumerate(&mut Window(bench), &resources).expect("it fits");
+    let found = enumerate(&mut bus, &resources).expect("it fits");
     let mut expected = BTreeMap::new();
     routes(bench, 0, &machine.on_root, &mut expected);
     check_config(bench, &expected);

@@ -1,10 +1,8 @@
 //! What the tests of domains share: software's view through the endpoint's windows.
 
-use hdv::domain::{
-    Domain, DomainEndpoint, DomainOptions, MEMORY_BASE, PREFETCHABLE_BASE, Position,
-};
+use hdv::domain::{BenchBus, Domain, DomainEndpoint, DomainOptions, MEMORY_BASE, Position};
 use hdv::pci::RoutingId;
-use hdv::pci::enumerate::{ConfigBus, Enumeration, HotPlugReserve, Resources, enumerate};
+use hdv::pci::enumerate::{Enumeration, enumerate};
 use hdv::pci::topology::PortId;
 use hdv::{BarIndex, TestBench, pci_function};
 
@@ -12,48 +10,15 @@ use super::{Kind, Record, Recorder};
 
 pub const CONFIG: BarIndex = BarIndex::BAR0;
 pub const MEMORY: BarIndex = BarIndex::BAR2;
-/// Bytes that the endpoint keeps of its window for prefetchable BARs.
-pub const TABLES: u64 = 0x2000;
-
-/// The endpoint's window onto config space.
-pub struct Window<'a>(pub &'a mut TestBench);
 
 pub fn offset(id: RoutingId, register: u16) -> u64 {
     u64::from(id.get()) << 12 | u64::from(register)
 }
 
-impl ConfigBus for Window<'_> {
-    fn read(&mut self, id: RoutingId, register: u16, data: &mut [u8]) {
-        let at = offset(id, register);
-        match data.len() {
-            1 => data.copy_from_slice(&self.0.read::<u8>(CONFIG, at).to_le_bytes()),
-            2 => data.copy_from_slice(&self.0.read::<u16>(CONFIG, at).to_le_bytes()),
-            _ => data.copy_from_slice(&self.0.read::<u32>(CONFIG, at).to_le_bytes()),
-        }
-    }
-
-    fn write(&mut self, id: RoutingId, register: u16, data: &[u8]) {
-        let at = offset(id, register);
-        match *data {
-            [byte] => self.0.write(CONFIG, at, byte),
-            [low, high] => self.0.write(CONFIG, at, u16::from_le_bytes([low, high])),
-            _ => {
-                let dword = data.try_into().expect("1, 2 or 4 bytes");
-                self.0.write(CONFIG, at, u32::from_le_bytes(dword));
-            }
-        }
-    }
-}
-
 pub fn found(bench: &mut TestBench) -> Enumeration {
-    let options = 1 << 30;
-    let resources = Resources {
-        buses: 0..=31,
-        memory: MEMORY_BASE..=MEMORY_BASE + (64 << 20) - 1,
-        prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + options - 1),
-        hot_plug: HotPlugReserve::default(),
-    };
-    enumerate(&mut Window(bench), &resources).expect("it fits")
+    let mut bus = BenchBus::new(bench);
+    let resources = bus.resources();
+    enumerate(&mut bus, &resources).expect("it fits")
 }
 
 pub fn domain() -> (Domain, DomainEndpoint) {
