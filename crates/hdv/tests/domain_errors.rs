@@ -81,7 +81,11 @@ impl Guest {
     }
 
     fn inject(&self, member: Member, injection: Injection) {
-        self.domain.inject(member, injection).unwrap();
+        assert!(self.domain.inject(member, injection).unwrap(), "told");
+    }
+
+    fn inject_untold(&self, member: Member, injection: Injection) {
+        assert!(!self.domain.inject(member, injection).unwrap(), "not told");
     }
 
     fn root(&self, register: u16) -> u32 {
@@ -148,12 +152,20 @@ fn what_software_does_not_want_to_know_is_recorded_only() {
     let mut guest = Guest::new();
     let express = capability(&guest.bench, id(3, 0, 0), 0x10);
     guest.bench.write(CONFIG, express + 8, 0_u16);
-    guest.inject(guest.function, POISONED);
+    guest.inject_untold(guest.function, POISONED);
     assert_eq!(guest.function(AER + 4), 1 << 12);
     assert_eq!(guest.root(ROOT_STATUS) & 0x7f, 0);
     guest.bench.write(CONFIG, express + 8, 0x000f_u16);
+    // Masked.
+    let mask = offset(id(3, 0, 0), AER + 0x14);
+    guest.bench.write(CONFIG, mask, 1_u32 << 6);
+    guest.inject_untold(guest.function, BAD_PACKET);
+    // A port in between passes nothing on.
+    guest.bench.write(CONFIG, offset(id(2, 0, 0), 0x3e), 0_u16);
+    guest.inject_untold(guest.function, POISONED);
+    guest.bench.write(CONFIG, offset(id(2, 0, 0), 0x3e), 2_u16);
     guest.inject(Member::Port(guest.downstream), Injection::LinkDown);
-    guest.inject(guest.function, MALFORMED);
+    guest.inject_untold(guest.function, MALFORMED);
     assert_eq!(guest.root(ROOT_STATUS) & 0x7f, 0, "the link is down");
     assert_eq!(guest.bench.take_interrupts(VECTOR), 0);
 }

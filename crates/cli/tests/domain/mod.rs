@@ -142,11 +142,11 @@ fn devices_come_and_go_before_a_vm_runs() {
         "--json",
     ]);
     assert_eq!(plugged["name"], "free:0");
-    assert_eq!(plugged["port"], "\"free\"");
+    assert_eq!(plugged["port"], "free");
     assert_eq!(plugged["told"], false);
     assert_eq!(node(&tree(&place), "free:0")["kind"], "function");
     let out = place.json(&["unplug", "lab/rack-1:0", "--json"]);
-    assert_eq!(out["port"], "\"rack-1\"");
+    assert_eq!(out["port"], "rack-1");
     assert_eq!(out["is_above"], true);
     assert_eq!(out["asked"], false);
     assert_eq!(
@@ -237,7 +237,7 @@ fn what_goes_wrong_reaches_the_guest() {
     }
 
     let done = place.json(&["inject", "--json", "lab/nic:0", "link-down"]);
-    assert_eq!(done["place"], "\"nic\"");
+    assert_eq!(done["place"], "nic");
     assert_eq!(done["is_above"], true);
     assert_eq!(guest.word(nic, 0), 0xffff);
     assert_eq!(node(&tree(&place), "nic")["port"]["link_up"], false);
@@ -339,6 +339,30 @@ fn a_wrong_file_leaves_nothing_behind() {
     );
     let error = place.failure(1, &["serve", "--domain", "none.toml", "--socket", "s"]);
     assert!(error.contains("cannot read none.toml"), "{error}");
+    // Whatever it is: a pipe would be waited for, and a device has no end.
+    for option in ["--domain", "--config"] {
+        let socket = ["--socket", "s"];
+        let socket = if option == "--domain" {
+            &socket[..]
+        } else {
+            &[]
+        };
+        let error = place.failure(1, &[&["serve", option, "/dev/zero"], socket].concat());
+        assert!(
+            error.contains("/dev/zero: it is no regular file"),
+            "{error}"
+        );
+    }
+    // What a file has in it does not reach the terminal as it is.
+    write(&place, "lab.toml", "[[port]]\nname = \"\u{1b}]0;x\u{7}\"\n");
+    let error = place.failure(1, &domain);
+    assert!(error.contains("?]0;x?"), "{error}");
+    let device = "device = \"sensor\"\nset = { source = \"csv:\\u001b[2J\" }\n";
+    write(&place, "lab.toml", &format!("[[port]]\n{device}"));
+    let error_with_value = place.failure(1, &domain);
+    for error in [&error, &error_with_value] {
+        assert!(!error.contains(['\u{1b}', '\u{7}']), "{error:?}");
+    }
     // Of what is too deep for Linux a word is said, and nothing more.
     write(&place, "deep.toml", "[[port]]\ndepth = 25\n");
     let deep = ["serve", "--domain", "deep.toml", "--socket", "none/s"];
@@ -374,7 +398,7 @@ fn domains_of_one_host_are_apart_and_those_of_two_are_told_apart() {
 
     let second = Serving::start(&place, &domain("lab.toml", "3.sock"));
     let error = place.failure(1, &["tree", "lab"]);
-    let names = [first.pid(), second.pid()].map(|pid| format!("{pid}:lab"));
+    let names = [first.pid(), second.pid()].map(|pid| format!("{pid}/lab"));
     assert!(names.iter().all(|name| error.contains(name)), "{error}");
     let at = format!("{}/free", names[1]);
     place.stdout(&["plug", &at, "--device", "sensor"]);
@@ -385,7 +409,7 @@ fn domains_of_one_host_are_apart_and_those_of_two_are_told_apart() {
 }
 
 #[test]
-fn a_tree_is_watched_until_a_signal_and_leaves_nothing() {
+fn a_tree_is_watched_until_a_signal_and_stays_then() {
     let place = Place::new();
     let _serving = serve(&place);
     let mut command = place.command(&["tree", "--watch", "lab"]);
@@ -396,8 +420,38 @@ fn a_tree_is_watched_until_a_signal_and_leaves_nothing() {
     watching.shows("slot 7 on");
     watching.send(Signal::INT);
     assert!(watching.end().success());
-    // From the first line of the picture on all is erased.
-    watching.comes_to("A\u{1b}[J");
+    // The last line of the picture, with nothing behind it that erases it.
+    watching.comes_to("quiet:0                   4f48:0001  powered off\r\n");
+}
+
+#[test]
+fn a_tree_that_does_not_fit_draws_vfs_together() {
+    let place = Place::new();
+    let _serving = serve(&place);
+    let mut guest = Guest::connect(&place, "lab.sock");
+    guest.enumerate();
+    place.stdout(&["sriov", "enable", "lab/nic:0", "8"]);
+    let text = place.stdout(&["tree", "lab"]);
+    assert!(text.contains("  vf7 "), "{text}");
+    let mut command = place.command(&["tree", "--watch", "lab"]);
+    command.env("NO_COLOR", "1");
+    let mut watching = OnTerminal::start(command);
+    watching.resize(18);
+    watching.shows("vf0 to vf7  8 VFs, 0 started");
+    watching.shows("slot 7 empty");
+    watching.resize(40);
+    watching.shows("  vf7 ");
+}
+
+#[test]
+fn watching_ends_at_once_while_a_host_hangs() {
+    let place = Place::new();
+    let serving = serve(&place);
+    serving.send(Signal::STOP);
+    let mut watching = OnTerminal::start(place.command(&["tree", "--watch", "lab"]));
+    watching.shows("Asking the device hosts");
+    watching.send(Signal::INT);
+    assert!(watching.end().success());
 }
 
 #[test]

@@ -149,12 +149,13 @@ impl Domain {
         self.hierarchy.tree()
     }
 
-    /// Has something go wrong at a port or function.
+    /// Has something go wrong at a port or function. Whether software is told: of an error, that its message reached the root
+    /// port, which is so unless masks, Device Control or a port above keep it; true for all others.
     ///
     /// # Errors
     /// There is no such port or function; it cannot have this happen to it; this thread is inside a call into a function of the
     /// domain.
-    pub fn inject(&self, member: Member, injection: Injection) -> Result<(), DomainError> {
+    pub fn inject(&self, member: Member, injection: Injection) -> Result<bool, DomainError> {
         self.check_outside()?;
         self.hierarchy.inject(member, injection)
     }

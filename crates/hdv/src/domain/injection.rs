@@ -28,16 +28,21 @@ pub enum Injection {
 impl Hierarchy {
     /// # Errors
     /// As [`Domain::inject`](super::Domain::inject).
-    pub(super) fn inject(&self, member: Member, injection: Injection) -> Result<(), DomainError> {
+    pub(super) fn inject(&self, member: Member, injection: Injection) -> Result<bool, DomainError> {
         match injection {
-            Injection::Error(error) => self.inject_error(member, error),
-            Injection::LinkDown => self.set_link(member, false),
-            Injection::LinkUp => self.set_link(member, true),
-            Injection::FailConfigReads(count) => self.lock().fail_reads(member, count),
+            Injection::Error(error) => {
+                let is_sent = self.inject_error(member, error)?;
+                return Ok(is_sent && self.lock().has_run);
+            }
+            Injection::LinkDown => self.set_link(member, false)?,
+            Injection::LinkUp => self.set_link(member, true)?,
+            Injection::FailConfigReads(count) => self.lock().fail_reads(member, count)?,
         }
+        Ok(true)
     }
 
-    fn inject_error(&self, member: Member, error: DetectedError) -> Result<(), DomainError> {
+    /// Whether a message of it reached the root port.
+    fn inject_error(&self, member: Member, error: DetectedError) -> Result<bool, DomainError> {
         let message = match member {
             Member::Port(port) => {
                 let record = |config: &mut ConfigSpace| config.record_error(error, None);
@@ -47,7 +52,7 @@ impl Hierarchy {
                 let inner = self.lock().reporting(function)?;
                 let reason = match inner.slot().record_error(error) {
                     Some(ErrorRecord::Sent(message)) => return self.send_error(member, message),
-                    Some(ErrorRecord::Kept) => return Ok(()),
+                    Some(ErrorRecord::Kept) => return Ok(false),
                     Some(ErrorRecord::Impossible) => {
                         "its device keeps config space itself, so that only the device can record an error: name the port \
                          above it, or have the device do it"
@@ -59,16 +64,17 @@ impl Hierarchy {
         };
         match message {
             Some(message) => self.send_error(member, message),
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 
-    fn send_error(&self, from: Member, message: ErrorMessage) -> Result<(), DomainError> {
+    fn send_error(&self, from: Member, message: ErrorMessage) -> Result<bool, DomainError> {
         let sent = self.lock().topology.send_error(from, message)?;
-        if let Some((root_port, effects)) = sent {
-            self.act(root_port, effects);
-        }
-        Ok(())
+        let Some((root_port, effects)) = sent else {
+            return Ok(false);
+        };
+        self.act(root_port, effects);
+        Ok(true)
     }
 
     fn set_link(&self, member: Member, active: bool) -> Result<(), DomainError> {

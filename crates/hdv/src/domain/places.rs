@@ -67,11 +67,23 @@ impl State {
         }
     }
 
-    /// What errors call a port or function: its name, or else its place.
+    /// What errors call a port or function: its name, in quotes, or else its place.
     pub(super) fn describe(&self, member: Member) -> String {
-        if let Some(name) = self.names.name(member) {
-            return format!("{name:?}");
+        match self.names.name(member) {
+            Some(name) => format!("{name:?}"),
+            None => self.way_to(member),
         }
+    }
+
+    /// What finds a port or function: its name, or else its place.
+    pub(super) fn place(&self, member: Member) -> String {
+        match self.names.name(member) {
+            Some(name) => name.to_owned(),
+            None => self.way_to(member),
+        }
+    }
+
+    fn way_to(&self, member: Member) -> String {
         let mut way: Vec<String> = Vec::new();
         let is_it = |found: &Found| found.member == member;
         for found in self.topology.walk() {

@@ -81,7 +81,7 @@ pub struct AttachArguments {
 pub struct Attached {
     /// What the device is called in the domain.
     pub name: String,
-    /// The port, as errors call it.
+    /// The port's name, or else the way to it.
     pub port: String,
     /// Processors have run, so software was told and has turned the slot on; else it finds the device when they do.
     pub told: bool,
@@ -105,7 +105,7 @@ pub struct DetachArguments {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Detached {
-    /// The port, as errors call it.
+    /// The port's name, or else the way to it.
     pub port: String,
     /// The place was a function: this is the port above it.
     pub is_above: bool,
@@ -150,8 +150,11 @@ pub struct InjectArguments {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Injected {
-    /// The port or function it happened to, as errors call it.
+    /// The name of the port or function it happened to, or else the way to it.
     pub place: String,
     /// The place was a function: this is the port above it.
     pub is_above: bool,
+    /// Whether software is told: of errors, that the message of one reached the root port, which masks, Device Control or a port
+    /// above may keep; true for all other faults.
+    pub reported: bool,
 }

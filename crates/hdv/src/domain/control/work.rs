@@ -53,6 +53,11 @@ impl Published {
         self.domain.hierarchy.lock().describe(member)
     }
 
+    /// What answers call it: as whoever asks could.
+    fn place(&self, member: Member) -> String {
+        self.domain.hierarchy.lock().place(member)
+    }
+
     /// A port, or the one above a function; whether it is the one above.
     fn port(&self, place: &str) -> Result<(PortId, bool), ControlError> {
         let member = self.find(place)?;
@@ -148,7 +153,7 @@ impl Published {
         }
         Ok(Attached {
             name,
-            port: described,
+            port: self.place(Member::Port(port)),
             told,
         })
     }
@@ -184,7 +189,7 @@ impl Published {
             self.domain.pull(port).map_err(|error| refused(&error))?;
         }
         Ok(Detached {
-            port: described,
+            port: self.place(Member::Port(port)),
             is_above,
             asked,
         })
@@ -243,6 +248,11 @@ impl Published {
             fault,
             Fault::LinkDown | Fault::LinkUp | Fault::SurpriseRemoval
         );
+        let is_error = matches!(fault, Fault::Correctable(_) | Fault::Uncorrectable(_));
+        if is_error && !(1..=ERRORS_MAX).contains(count) {
+            let message = format!("{count} errors cannot be injected; 1 to {ERRORS_MAX} can");
+            return Err(ControlError::bad_arguments(message));
+        }
         let (member, is_above) = if needs_port {
             let (port, is_above) = self.port(place)?;
             (Member::Port(port), is_above)
@@ -251,19 +261,18 @@ impl Published {
         };
         let described = self.describe(member);
         let domain = &self.domain;
-        let done = match *fault {
+        let found = self.place(member);
+        let reported = match *fault {
             Fault::Correctable(bits) => {
                 let errors = CorrectableError::from_bits(bits).filter(|errors| !errors.is_empty());
                 let errors = errors.ok_or_else(|| no_errors(bits))?;
-                self.detect(member, DetectedError::Correctable(errors), *count)?;
-                Ok(())
+                self.detect(member, DetectedError::Correctable(errors), *count)
             }
             Fault::Uncorrectable(bits) => {
                 let errors =
                     UncorrectableError::from_bits(bits).filter(|errors| !errors.is_empty());
                 let errors = errors.ok_or_else(|| no_errors(bits))?;
-                self.detect(member, DetectedError::Uncorrectable(errors), *count)?;
-                Ok(())
+                self.detect(member, DetectedError::Uncorrectable(errors), *count)
             }
             Fault::LinkDown => domain.inject(member, Injection::LinkDown),
             Fault::LinkUp => domain.inject(member, Injection::LinkUp),
@@ -276,27 +285,28 @@ impl Published {
                         "there is nothing below {described}"
                     )));
                 }
-                domain.pull(port)
+                domain.pull(port).map(|()| true)
             }
         };
-        done.map_err(|error| refused(&error))?;
         Ok(Injected {
-            place: described,
+            place: found,
             is_above,
+            reported: reported.map_err(|error| refused(&error))?,
         })
     }
 
-    fn detect(&self, member: Member, error: DetectedError, count: u32) -> Result<(), ControlError> {
-        if !(1..=ERRORS_MAX).contains(&count) {
-            let message = format!("{count} errors cannot be injected; 1 to {ERRORS_MAX} can");
-            return Err(ControlError::bad_arguments(message));
-        }
+    /// Whether software is told of any of them.
+    fn detect(
+        &self,
+        member: Member,
+        error: DetectedError,
+        count: u32,
+    ) -> Result<bool, DomainError> {
+        let mut is_told = false;
         for _ in 0..count {
-            self.domain
-                .inject(member, Injection::Error(error))
-                .map_err(|error| refused(&error))?;
+            is_told |= self.domain.inject(member, Injection::Error(error))?;
         }
-        Ok(())
+        Ok(is_told)
     }
 }
 

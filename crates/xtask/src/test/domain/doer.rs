@@ -27,9 +27,8 @@ pub(super) fn act(domain: &Domain, words: &str) -> Result<String, String> {
         ["inject", place, what @ ..] => {
             let member = domain.find(place).map_err(|error| error.to_string())?;
             let injection = injection(what).ok_or("there is nothing like that to inject")?;
-            domain
-                .inject(member, injection)
-                .map_err(|error| error.to_string())?;
+            let injected = domain.inject(member, injection);
+            injected.map_err(|error| error.to_string())?;
             Ok(String::new())
         }
         _ => Err("there is no such thing to do".to_owned()),
