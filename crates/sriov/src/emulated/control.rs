@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use hdv::pci::RoutingId;
 use hdv::pci::spec::CONFIG_SPACE_SIZE;
 use hdv::{DeviceHost, DeviceInstance};
-use hdv_control::{ControlError, ErrorKind, Registry};
-use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
+use hdv_control::{ControlError, ErrorKind, Registry, command};
+use serde::de::IgnoredAny;
 
 use super::EmulatedPf;
 use super::shared::Shared;
@@ -114,31 +112,31 @@ pub(super) fn register(host: &DeviceHost, instance: &DeviceInstance, shared: &Ar
 }
 
 fn register_commands(registry: &Registry, table: &Arc<Table>) {
-    let list = handler(table, |table, _: IgnoredAny| {
+    let list = command(table, |table, _: IgnoredAny| {
         Ok(table.all().iter().map(status).collect::<Vec<_>>())
     });
-    let enable = handler(table, |table, arguments: EnableArguments| {
+    let enable = command(table, |table, arguments: EnableArguments| {
         let found = table.find(arguments.device)?;
         let request = EnableVirtualization::enable(arguments.num_vfs);
         let enabled = found.pf.enable_virtualization(request);
         enabled.map_err(|error| refused(&error))?;
         Ok(status(&found))
     });
-    let disable = handler(table, |table, arguments: PfArguments| {
+    let disable = command(table, |table, arguments: PfArguments| {
         let found = table.find(arguments.device)?;
         let request = EnableVirtualization::disable();
         let disabled = found.pf.enable_virtualization(request);
         disabled.map_err(|error| refused(&error))?;
         Ok(status(&found))
     });
-    let pf_config = handler(table, |table, arguments: PfArguments| {
+    let pf_config = command(table, |table, arguments: PfArguments| {
         let Labelled { pf, .. } = table.find(arguments.device)?;
         let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
         pf.config_read(0, &mut bytes)
             .map_err(|error| refused(&error))?;
         Ok(ConfigBytes { bytes })
     });
-    let vf_config = handler(table, |table, arguments: VfArguments| {
+    let vf_config = command(table, |table, arguments: VfArguments| {
         let Labelled { pf, .. } = table.find(arguments.device)?;
         let mut bytes = vec![0; usize::from(CONFIG_SPACE_SIZE)];
         let length = pf
@@ -157,25 +155,6 @@ fn register_commands(registry: &Registry, table: &Arc<Table>) {
     ];
     for error in registered.into_iter().filter_map(Result::err) {
         tracing::error!("a command of the PFs of this host is missing: {error}");
-    }
-}
-
-/// A command over the host's PFs as one over JSON.
-fn handler<A, R, F>(
-    table: &Arc<Table>,
-    answer: F,
-) -> impl Fn(Value) -> Result<Value, ControlError> + use<A, R, F>
-where
-    A: DeserializeOwned,
-    R: Serialize,
-    F: Fn(&Table, A) -> Result<R, ControlError>,
-{
-    let table = Arc::clone(table);
-    move |arguments| {
-        let arguments = serde_json::from_value(arguments)
-            .map_err(|error| ControlError::bad_arguments(error.to_string()))?;
-        serde_json::to_value(answer(&table, arguments)?)
-            .map_err(|error| ControlError::internal(error.to_string()))
     }
 }
 

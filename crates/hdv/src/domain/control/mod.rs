@@ -10,11 +10,9 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hdv_control::{ControlError, ErrorKind, Registry};
+use hdv_control::{ControlError, ErrorKind, Registry, command};
 use hdv_pci::topology::PortId;
-use serde::Serialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 use super::error::DomainError;
 use super::handle::Domain;
@@ -131,14 +129,14 @@ impl Domain {
 }
 
 fn register_commands(registry: &Registry, table: &Arc<Table>) {
-    let list = handler(table, |table, _: IgnoredAny| {
+    let list = command(table, |table, _: IgnoredAny| {
         let summary = |one: &Arc<Published>| DomainSummary {
             name: one.name.clone(),
             device: one.device.get(),
         };
         Ok(table.lock().iter().map(summary).collect::<Vec<_>>())
     });
-    let tree = handler(table, |table, arguments: TreeArguments| {
+    let tree = command(table, |table, arguments: TreeArguments| {
         let found = table.find(&arguments.domain)?;
         Ok(DomainTree {
             name: found.name.clone(),
@@ -146,13 +144,13 @@ fn register_commands(registry: &Registry, table: &Arc<Table>) {
             nodes: found.domain.tree(),
         })
     });
-    let attach = handler(table, |table, arguments: AttachArguments| {
+    let attach = command(table, |table, arguments: AttachArguments| {
         table.find(&arguments.domain)?.attach(arguments)
     });
-    let detach = handler(table, |table, arguments: DetachArguments| {
+    let detach = command(table, |table, arguments: DetachArguments| {
         table.find(&arguments.domain)?.detach(&arguments)
     });
-    let inject = handler(table, |table, arguments: InjectArguments| {
+    let inject = command(table, |table, arguments: InjectArguments| {
         table.find(&arguments.domain)?.inject(&arguments)
     });
     // The last three call into devices or wait for software, which may be busy for ever.
@@ -165,25 +163,6 @@ fn register_commands(registry: &Registry, table: &Arc<Table>) {
     ];
     for error in registered.into_iter().filter_map(Result::err) {
         tracing::error!("a command of the domains of this host is missing: {error}");
-    }
-}
-
-/// A command over the host's domains as one over JSON.
-fn handler<A, R, F>(
-    table: &Arc<Table>,
-    answer: F,
-) -> impl Fn(Value) -> Result<Value, ControlError> + use<A, R, F>
-where
-    A: DeserializeOwned,
-    R: Serialize,
-    F: Fn(&Table, A) -> Result<R, ControlError>,
-{
-    let table = Arc::clone(table);
-    move |arguments| {
-        let arguments = serde_json::from_value(arguments)
-            .map_err(|error| ControlError::bad_arguments(error.to_string()))?;
-        serde_json::to_value(answer(&table, arguments)?)
-            .map_err(|error| ControlError::internal(error.to_string()))
     }
 }
 
