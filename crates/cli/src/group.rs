@@ -112,8 +112,6 @@ pub(crate) enum GroupError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("{} has {length} bytes; the limit is {CONFIG_LIMIT}", path.display())]
-    TooLarge { path: PathBuf, length: u64 },
     #[error("{} is not a list of devices: {source}", path.display())]
     Toml {
         path: PathBuf,
@@ -330,20 +328,13 @@ pub(crate) fn from_file(path: &Path) -> Result<Config, GroupError> {
     parse(path, &read(path)?)
 }
 
-/// The text of a file that is not too large.
+/// The text of a regular file that is not too large.
 pub(crate) fn read(path: &Path) -> Result<String, GroupError> {
     let read = |source| GroupError::Read {
         path: path.to_owned(),
         source,
     };
-    let length = std::fs::metadata(path).map_err(read)?.len();
-    if length > CONFIG_LIMIT {
-        return Err(GroupError::TooLarge {
-            path: path.to_owned(),
-            length,
-        });
-    }
-    std::fs::read_to_string(path).map_err(read)
+    hdv_devices::read_text(path, CONFIG_LIMIT).map_err(read)
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config, GroupError> {

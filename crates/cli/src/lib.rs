@@ -52,7 +52,9 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             let paint = Paint::stderr();
-            eprintln!("{} {error}", paint.paint(style::BAD, "error:"));
+            // It may quote files and other processes.
+            let error_text = style::printable_lines(&error.to_string());
+            eprintln!("{} {error_text}", paint.paint(style::BAD, "error:"));
             if let Some(remedy) = remedy::of(&*error) {
                 eprintln!("{remedy}");
             }

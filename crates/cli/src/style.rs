@@ -109,11 +109,30 @@ pub(crate) fn lines(table: &Table, indent: &str) -> String {
     text
 }
 
-/// Text that somebody else chose, without what would move a terminal's cursor.
+/// Text that somebody else chose, without what would move a terminal's cursor, turn text around or not be seen.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect()
+    text.chars().map(shown).collect()
+}
+
+/// The same of several lines, which stay lines; tabs become blanks.
+pub(crate) fn printable_lines(text: &str) -> String {
+    let shown = |c| match c {
+        '\n' => '\n',
+        '\t' => ' ',
+        _ => shown(c),
+    };
+    text.chars().map(shown).collect()
+}
+
+fn shown(c: char) -> char {
+    let is_unseen = matches!(
+        c,
+        // Soft hyphen, marks of direction, joiners and blanks without width, separators of lines, embeddings, overrides and
+        // isolates, shapes, annotations, tags.
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
+    );
+    if c.is_control() || is_unseen { '?' } else { c }
 }
 
 /// A size in bytes, in the largest unit that divides it.
@@ -152,6 +171,13 @@ mod tests {
         assert_eq!(size(4097), "4097 bytes");
         assert_eq!(size(1 << 20), "1 MiB");
         assert_eq!(size(1 << 63), "8 EiB");
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_a_terminal() {
+        let hostile = "a\u{1b}]0;b\u{9b}c\td\re\nf\u{202e}g\u{200b}h\u{2066}i\u{feff}\u{fc}";
+        assert_eq!(printable(hostile), "a?]0;b?c?d?e?f?g?h?i?\u{fc}");
+        assert_eq!(printable_lines(hostile), "a?]0;b?c d?e\nf?g?h?i?\u{fc}");
     }
 
     #[test]

@@ -5,5 +5,7 @@ mod catalog;
 pub mod domain;
 pub mod sensor;
 pub mod sriov_sensor;
+mod text_file;
 
 pub use catalog::{CreateError, Created, DeviceKind, Setting, by_class, catalog};
+pub use text_file::read_text;

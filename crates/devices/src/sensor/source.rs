@@ -16,6 +16,12 @@ const LOAD_INTERVAL: Duration = Duration::from_millis(250);
 /// Chips measure a few times a second; a thousand reads of the file are enough to miss none, however many
 /// sensors share the source.
 const HWMON_INTERVAL: Duration = Duration::from_millis(1);
+/// Largest file of recorded values, in bytes.
+const CSV_LIMIT: u64 = 16 << 20;
+/// Largest file of the kernel's, in bytes: it has one line.
+const VALUE_LIMIT: u64 = 4096;
+/// Characters of what is no value that are told.
+const TOLD_MAX: usize = 40;
 /// Where the kernel lists its hardware sensors.
 const HWMON: &str = "/sys/class/hwmon";
 const LOAD_AVERAGE: &str = "/proc/loadavg";
@@ -33,7 +39,7 @@ pub enum SourceName {
     Load,
     /// The first temperature sensor of this machine, in degrees Celsius.
     Hwmon,
-    /// Recorded values: the last column of each line, over and over.
+    /// Recorded values: the last column of each line, over and over, of a regular file of at most 16 MiB.
     Csv(PathBuf),
     /// An exact sine, for tests ([`sine_value`]).
     Sine,
@@ -194,16 +200,25 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 fn read_value(path: &Path, parse: fn(&str) -> Option<i32>) -> Result<i32, SourceError> {
-    let text = read(path)?;
+    let text = read(path, VALUE_LIMIT)?;
     parse(&text).ok_or_else(|| SourceError::Value {
         path: path.to_owned(),
         line: 1,
-        text: text.trim().to_owned(),
+        text: told(text.trim()),
     })
 }
 
-fn read(path: &Path) -> Result<String, SourceError> {
-    fs::read_to_string(path).map_err(|source| SourceError::Read {
+/// As much of a text as errors show.
+fn told(text: &str) -> String {
+    let mut told: String = text.chars().take(TOLD_MAX).collect();
+    if told.len() < text.len() {
+        told.push_str("...");
+    }
+    told
+}
+
+fn read(path: &Path, limit: u64) -> Result<String, SourceError> {
+    crate::read_text(path, limit).map_err(|source| SourceError::Read {
         path: path.to_owned(),
         source,
     })
@@ -226,7 +241,7 @@ struct Recorded(Vec<i32>);
 
 impl Recorded {
     fn load(path: &Path) -> Result<Self, SourceError> {
-        let text = read(path)?;
+        let text = read(path, CSV_LIMIT)?;
         let mut values = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let cell = line.rsplit([',', ';', '\t']).next().unwrap_or(line).trim();
@@ -238,7 +253,7 @@ impl Recorded {
                     return Err(SourceError::Value {
                         path: path.to_owned(),
                         line: index + 1,
-                        text: cell.to_owned(),
+                        text: told(cell),
                     });
                 }
             }
@@ -312,6 +327,20 @@ mod tests {
         fs::write(file.path(), "value\n").unwrap();
         let error = SourceName::Csv(file.path().into()).open().err().unwrap();
         assert!(matches!(error, SourceError::Empty(_)), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_file_of_values_is_told_shortly() {
+        let open = |path: &Path| SourceName::Csv(path.into()).open().err().unwrap();
+        let error = open("/dev/zero".as_ref()).to_string();
+        assert_eq!(
+            error,
+            "/dev/zero: it is no regular file; copy what it gives into one"
+        );
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), format!("1\n{}", "x".repeat(1 << 20))).unwrap();
+        let error = open(file.path()).to_string();
+        assert!(error.len() < 200 && error.contains("xx...\""), "{error}");
     }
 
     fn file(path: &Path, interval: Duration) -> File {
