@@ -58,21 +58,50 @@ fn columns(c: char) -> usize {
     if c.is_ascii() || is_line { 1 } else { 2 }
 }
 
+/// How VFs are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vfs {
+    /// A line for each.
+    Each,
+    /// A line for those of a PF.
+    Together,
+}
+
 /// All lines of a domain.
-pub(super) fn lines(domain: &Domain) -> Vec<Line> {
+pub(super) fn lines(domain: &Domain, vfs: Vfs) -> Vec<Line> {
     let mut lines = vec![heading(domain)];
     // For each depth, whether more comes at it.
     let mut more: Vec<bool> = Vec::new();
     let names = domain.nodes.iter().map(|node| name(node).chars().count());
     let names = names.max().unwrap_or(0).min(NAME_WIDTH);
-    for (at, node) in domain.nodes.iter().enumerate() {
-        let rest = &domain.nodes[at + 1..];
-        let next = rest.iter().find(|next| next.depth <= node.depth);
+    let mut rest = &domain.nodes[..];
+    while let Some(node) = rest.first() {
+        let is_sibling =
+            |other: &&Node| other.kind == NodeKind::VirtualFunction && other.depth == node.depth;
+        let together = match vfs {
+            Vfs::Each => 1,
+            Vfs::Together => rest.iter().take_while(is_sibling).count().max(1),
+        };
+        let (nodes, after) = rest.split_at(together);
+        let next = after.iter().find(|next| next.depth <= node.depth);
         more.truncate(node.depth);
         more.push(next.is_some_and(|next| next.depth == node.depth));
-        lines.push(line(node, &more, names));
+        lines.push(match nodes {
+            [first, .., last] => together_line(first, last, nodes, &more),
+            _ => line(node, &more, names),
+        });
+        rest = after;
     }
     lines
+}
+
+/// VFs of a PF.
+fn together_line(first: &Node, last: &Node, all: &[Node], more: &[bool]) -> Line {
+    let is_started = |vf: &&Node| vf.state == Some(DeviceState::Started);
+    let started = all.iter().filter(is_started).count();
+    at(first, more)
+        .styled(style::NAME, format!("{} to {}", name(first), name(last)))
+        .plain(format!("  {} VFs, {started} started", all.len()))
 }
 
 /// The widest that names are aligned to.
@@ -108,7 +137,8 @@ fn name(node: &Node) -> String {
     printable(name.unwrap_or(if is_vf { number } else { "" }))
 }
 
-fn line(node: &Node, more: &[bool], names: usize) -> Line {
+/// The beginning of a node's line: where it is.
+fn at(node: &Node, more: &[bool]) -> Line {
     let mut lines = String::new();
     if let Some((own, above)) = more.split_last() {
         for more in above {
@@ -121,11 +151,15 @@ fn line(node: &Node, more: &[bool], names: usize) -> Line {
         Some(address) => address.clone(),
         None => format!("--:{}", node.path.rsplit('/').next().unwrap_or_default()),
     };
-    let name = name(node);
-    let blanks = " ".repeat(names.saturating_sub(name.chars().count()));
-    let line = Line::default()
+    Line::default()
         .plain(lines)
         .plain(format!("{address:<7}  "))
+}
+
+fn line(node: &Node, more: &[bool], names: usize) -> Line {
+    let name = name(node);
+    let blanks = " ".repeat(names.saturating_sub(name.chars().count()));
+    let line = at(node, more)
         .styled(style::NAME, name)
         .plain(blanks)
         .plain(format!("  {}:{}  ", node.vendor, node.device));

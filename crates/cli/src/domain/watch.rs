@@ -1,9 +1,9 @@
-//! A picture on a terminal that is drawn again every second, over itself, until a signal ends that. No mode of the terminal is
-//! changed, so nothing is left behind however this ends; on a signal the picture goes, too.
+//! A picture on a terminal that is drawn again every second, over itself, until a signal ends that and leaves the last one. No mode
+//! of the terminal is changed, so nothing else is left behind however this ends.
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +19,18 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The size of a terminal that does not say its own.
 const USUAL: (usize, usize) = (24, 80);
 
-pub(super) fn run(picture: impl Fn() -> Vec<Line>) -> Result<(), Failure> {
+/// What happens while it is watched.
+enum Event<T> {
+    /// It was looked at.
+    Seen(T),
+    Ended,
+}
+
+/// Draws what `look` sees; `draw` gives the lines of that for so many rows, if they suffice.
+pub(super) fn run<T: Send + 'static>(
+    look: impl Fn() -> T + Send + 'static,
+    draw: impl Fn(&T, usize) -> Vec<Line>,
+) -> Result<(), Failure> {
     let output = io::stdout();
     if !output.is_terminal() {
         return Err("--watch draws on a terminal, and standard output is none; leave it out, or call `hdv tree --json` \
@@ -27,24 +38,31 @@ pub(super) fn run(picture: impl Fn() -> Vec<Line>) -> Result<(), Failure> {
             .into());
     }
     let signals = EndingSignals::catch()?;
-    let (sender, ended) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
+    let ended = sender.clone();
     thread::spawn(move || {
-        let _ = sender.send(signals.wait());
+        signals.wait();
+        let _ = ended.send(Event::Ended);
     });
-    let mut drawn = 0;
-    loop {
+    // On a thread of its own, which ends with the process: a host may not answer.
+    thread::spawn(move || {
+        while sender.send(Event::Seen(look())).is_ok() {
+            thread::sleep(PERIOD);
+        }
+    });
+    // Until the first picture.
+    let asking = Line::text("Asking the device hosts");
+    let (text, mut drawn) = frame(&[asking], 0, USUAL, Paint::stdout());
+    style::print(&text)?;
+    while let Ok(Event::Seen(seen)) = events.recv() {
         let size = tcgetwinsize(&output).ok();
         let size = size.map(|size| (size.ws_row.into(), size.ws_col.into()));
         let size = size.filter(|(rows, columns)| *rows > 1 && *columns > 1);
-        let (text, lines) = frame(&picture(), drawn, size.unwrap_or(USUAL), Paint::stdout());
+        let size = size.unwrap_or(USUAL);
+        let (text, lines) = frame(&draw(&seen, room(size)), drawn, size, Paint::stdout());
         style::print(&text)?;
         drawn = lines;
-        match ended.recv_timeout(PERIOD) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(_) | Err(RecvTimeoutError::Disconnected) => break,
-        }
     }
-    style::print(&erase(drawn))?;
     Ok(())
 }
 
@@ -56,17 +74,16 @@ fn erase(lines: usize) -> String {
     }
 }
 
+/// Rows for a picture: the cursor stands in the last one.
+fn room((rows, _): (usize, usize)) -> usize {
+    rows - 1
+}
+
 /// What draws the lines over the last picture, of `before` lines, and how many lines that are. What does not fit a terminal of so
 /// many rows and columns is left out, and said to be.
-fn frame(
-    lines: &[Line],
-    before: usize,
-    (rows, columns): (usize, usize),
-    paint: Paint,
-) -> (String, usize) {
+fn frame(lines: &[Line], before: usize, size: (usize, usize), paint: Paint) -> (String, usize) {
     let mut text = erase(before);
-    // The cursor stands in the last row.
-    let room = rows - 1;
+    let (room, columns) = (room(size), size.1);
     let fits = lines.len() <= room;
     let shown = if fits { lines.len() } else { room - 1 };
     for line in &lines[..shown] {

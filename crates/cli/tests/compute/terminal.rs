@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
+use rustix::termios::{Action, LocalModes, Winsize, tcflow, tcgetattr, tcsetwinsize};
 
 use crate::support::GENEROUS;
 
@@ -87,6 +87,17 @@ impl OnTerminal {
                 ),
             }
         }
+    }
+
+    /// Makes the terminal so many rows high.
+    pub(crate) fn resize(&self, rows: u16) {
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: 120,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&self.terminal, size).unwrap();
     }
 
     /// Whether keys come as they are typed.
