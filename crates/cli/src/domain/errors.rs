@@ -146,22 +146,26 @@ fn severity(bits: u32) -> Severity {
     }
 }
 
-fn find(names: &[Name], name: &str) -> Option<u32> {
+fn find(names: &'static [Name], name: &str) -> Option<(&'static str, u32)> {
     let is_it = |(known, _, others): &&Name| {
         known.eq_ignore_ascii_case(name)
             || others.iter().any(|other| other.eq_ignore_ascii_case(name))
     };
-    names.iter().find(is_it).map(|(_, bits, _)| *bits)
+    let found = names.iter().find(is_it);
+    found.map(|(name, bits, _)| (*name, *bits))
 }
 
-/// The fault of a severity, and of a name if a person gives one; with it, its name.
-pub(super) fn fault(wanted: Severity, name: Option<&str>) -> Result<(Fault, String), Failure> {
+/// The fault of a severity, and of a name if a person gives one; with it, the standard's name.
+pub(super) fn fault(
+    wanted: Severity,
+    name: Option<&str>,
+) -> Result<(Fault, &'static str), Failure> {
     let name = name.unwrap_or(wanted.usual());
     let correctable = find(&CORRECTABLE, name);
     let uncorrectable = find(&UNCORRECTABLE, name);
-    let (fault, is) = match (correctable, uncorrectable) {
-        (Some(bits), _) => (Fault::Correctable(bits), Severity::Correctable),
-        (None, Some(bits)) => (Fault::Uncorrectable(bits), severity(bits)),
+    let (fault, standard, is) = match (correctable, uncorrectable) {
+        (Some((standard, bits)), _) => (Fault::Correctable(bits), standard, Severity::Correctable),
+        (None, Some((standard, bits))) => (Fault::Uncorrectable(bits), standard, severity(bits)),
         (None, None) => {
             let names = |all: &[Name]| {
                 let names: Vec<_> = all.iter().map(|(name, ..)| *name).collect();
@@ -184,7 +188,7 @@ pub(super) fn fault(wanted: Severity, name: Option<&str>) -> Result<(Fault, Stri
         )
         .into());
     }
-    Ok((fault, name.to_owned()))
+    Ok((fault, standard))
 }
 
 #[cfg(test)]
@@ -197,9 +201,9 @@ mod tests {
         assert_eq!(bits(&CORRECTABLE), CorrectableError::all().bits());
         assert_eq!(bits(&UNCORRECTABLE), UncorrectableError::all().bits());
         for all in [&CORRECTABLE[..], &UNCORRECTABLE] {
-            for (name, bits, others) in all {
-                for name in others.iter().chain([name]) {
-                    assert_eq!(find(all, name), Some(*bits), "{name}");
+            for (standard, bits, others) in all {
+                for name in others.iter().chain([standard]) {
+                    assert_eq!(find(all, name), Some((*standard, *bits)), "{name}");
                 }
             }
         }

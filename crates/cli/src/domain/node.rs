@@ -29,6 +29,8 @@ pub(super) struct Domain {
 #[derive(Debug, Serialize)]
 pub(super) struct Node {
     pub(super) depth: usize,
+    /// How other commands take it, the domain in front; of a VF, only to be read.
+    pub(super) place: String,
     pub(super) path: String,
     pub(super) name: Option<String>,
     pub(super) kind: NodeKind,
@@ -53,14 +55,37 @@ impl Domain {
             process: process::name(found.pid),
             control: found.control.clone(),
             endpoint,
-            nodes: tree.nodes.into_iter().map(Node::from).collect(),
+            nodes: tree
+                .nodes
+                .into_iter()
+                .map(|node| Node::new(&found.label, node))
+                .collect(),
         }
+    }
+
+    /// The port at a place or right above it, if there is one.
+    pub(super) fn port(&self, place: &str) -> Option<&PortNode> {
+        let is_it = |node: &Node| node.name.as_deref() == Some(place) || node.path == place;
+        let at = self.nodes.iter().position(is_it)?;
+        let node = &self.nodes[at];
+        let above = || {
+            let before = self.nodes[..at].iter().rev();
+            let mut above = before.filter(|above| above.depth < node.depth);
+            above.next()?.port.as_ref()
+        };
+        node.port.as_ref().or_else(above)
     }
 }
 
-impl From<TreeNode> for Node {
-    fn from(node: TreeNode) -> Self {
+impl Node {
+    fn new(domain: &str, node: TreeNode) -> Self {
+        let place = node.name.as_deref().filter(|_| {
+            // That of a VF is for people.
+            node.kind != NodeKind::VirtualFunction
+        });
+        let place = format!("{domain}/{}", place.unwrap_or(&node.path));
         Self {
+            place,
             address: node.address(),
             depth: node.depth,
             path: node.path,

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hdv::domain::SlotNode;
 use hdv::domain::control::{ATTACH, AttachArguments, Attached, DETACH, DetachArguments, Detached};
 
-use super::find;
+use super::find::{self, Found};
+use super::node::Domain;
 use crate::Failure;
 use crate::args::{PlugArgs, UnplugArgs};
 use crate::compute::OwnDevice;
@@ -15,6 +17,9 @@ use crate::style::{self, Paint, printable};
 /// How long a guest may take to turn a slot on or off unless told otherwise. Linux waits five seconds for a second press of the
 /// button, then its drivers let go.
 const PATIENCE: u64 = 60;
+/// What has the slots of a guest say nothing to it, and what to do about that.
+const NOBODY_LISTENS: &str = "no driver of the guest listens to this slot";
+const LISTEN: &str = "Start QEMU with -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
 /// How long devices may take to be powered on or torn down, beside that.
 const MORE: Duration = Duration::from_secs(30);
 
@@ -27,12 +32,14 @@ pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
     };
     let device = OwnDevice::parse(text)?;
     let mut settings = BTreeMap::new();
-    for setting in device.settings.iter().chain(&args.config) {
+    let of_device = device.settings.iter().map(|setting| ("--device", setting));
+    let of_config = args.config.iter().map(|setting| ("--config", setting));
+    for (option, setting) in of_device.chain(of_config) {
         let Some((key, value)) = setting.split_once('=').filter(|(key, _)| !key.is_empty()) else {
-            return Err(format!("{setting:?} is not of the form KEY=VALUE").into());
+            return Err(format!("{option} {setting} is not of the form KEY=VALUE").into());
         };
         if settings.insert(key.to_owned(), value.to_owned()).is_some() {
-            return Err(format!("{setting:?} sets {key} a second time").into());
+            return Err(format!("{option} {setting} sets {key} a second time").into());
         }
     }
     let (domain, place) = find::place(&args.id)?;
@@ -55,10 +62,14 @@ pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
         "{shown} is in the slot of {port} of {}",
         printable(&domain.name)
     );
-    let text = if done.told {
-        text
-    } else {
-        format!("{text}; no VM has run with it yet")
+    let listens = done.told.then(|| slot(&domain, &done.name)).flatten();
+    let listens = listens.map(|slot| slot.hot_plug_interrupt);
+    let text = match listens {
+        _ if !done.told => format!("{text}; no VM has run with it yet"),
+        Some(false) => {
+            format!("{text}\n{NOBODY_LISTENS}; it is found at the next rescan or boot. {LISTEN}")
+        }
+        _ => text,
     };
     let document = serde_json::json!({
         "domain": domain.name,
@@ -66,6 +77,7 @@ pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
         "name": done.name,
         "port": done.port,
         "told": done.told,
+        "listens": listens,
     });
     crate::compute::tell(args.output, &text, &document)
 }
@@ -88,12 +100,20 @@ pub(crate) fn unplug(args: &UnplugArgs) -> Result<(), Failure> {
     };
     let message = format!("Taking out what is at {}", printable(&args.id));
     let patience = Duration::from_secs(seconds) + MORE;
-    let done: Detached =
-        progress::during(&message, || domain.call(DETACH, &request, Some(patience)))?;
+    let before = slot(&domain, place);
+    let done = progress::during(&message, || domain.call(DETACH, &request, Some(patience)));
+    let done: Detached = done.map_err(|error| match &before {
+        Some(slot) if is_deaf(slot) && !args.surprise => {
+            Failure::from(format!("{error}\n{NOBODY_LISTENS}. {LISTEN}"))
+        }
+        _ => error,
+    })?;
+    let was_off = before.is_some_and(|slot| !slot.powered);
     let port = printable(&done.port);
     let how = match (args.surprise, done.asked) {
         (true, _) => ", without a word before",
         (_, true) => ", and the guest has let go of it",
+        (_, false) if was_off => "; it was off already",
         (_, false) => "; no guest had it",
     };
     let above = above(done.is_above, place);
@@ -107,8 +127,21 @@ pub(crate) fn unplug(args: &UnplugArgs) -> Result<(), Failure> {
         "port": done.port,
         "is_above": done.is_above,
         "asked": done.asked,
+        "was_off": was_off,
     });
     crate::compute::tell(args.output, &text, &document)
+}
+
+/// The slot at a place or of the port above it, as it is now; `None` if it cannot be seen.
+fn slot(domain: &Found, place: &str) -> Option<SlotNode> {
+    let (tree, endpoint) = domain.look().ok()?;
+    let domain = Domain::new(domain, tree, endpoint);
+    domain.port(place)?.slot.clone()
+}
+
+/// There is a device that has power, and nobody is told what happens to it.
+fn is_deaf(slot: &SlotNode) -> bool {
+    slot.occupied && slot.powered && !slot.hot_plug_interrupt
 }
 
 fn milliseconds(seconds: u64) -> u64 {

@@ -421,7 +421,7 @@ fn a_tree_is_watched_until_a_signal_and_stays_then() {
     watching.send(Signal::INT);
     assert!(watching.end().success());
     // The last line of the picture, with nothing behind it that erases it.
-    watching.comes_to("quiet:0                   4f48:0001  powered off\r\n");
+    watching.comes_to("quiet:0   4f48:0001  stopped\r\n");
 }
 
 #[test]
