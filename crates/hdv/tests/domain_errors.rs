@@ -214,9 +214,10 @@ fn errors_that_nobody_could_record_or_be_told_of_are_refused() {
 }
 
 #[test]
-fn nothing_is_injected_from_inside_a_call_into_a_function() {
+fn nothing_that_waits_is_done_from_inside_a_call_into_a_function() {
     let (domain, endpoint) = domain();
     let port = domain.add_root_port(1, 0, None).unwrap();
+    let other = domain.add_root_port(2, 0, None).unwrap();
     let hold = Hold::default();
     let of = domain
         .attach(Position::below(port), "caller", hold.function(), &[])
@@ -227,14 +228,21 @@ fn nothing_is_injected_from_inside_a_call_into_a_function() {
     let asking = domain.clone();
     hold.on_call(move || {
         let refused = asking.inject(Member::Function(of.id()), BAD_PACKET);
-        sender.send((refused, asking.tree().len())).unwrap();
+        let waiting = [
+            refused,
+            asking.add_switch(other, &[None]).map(|_| true),
+            asking.fill(other, || true),
+        ];
+        sender.send((waiting, asking.tree().len())).unwrap();
     });
     let base = bar0(&enumeration, id(1, 0, 0));
     bench.write(MEMORY, base + bringer::CALL, 1_u32);
-    let (refused, seen) = receiver.recv().unwrap();
-    assert!(
-        matches!(refused, Err(DomainError::InsideCall)),
-        "{refused:?}"
-    );
-    assert_eq!(seen, 2);
+    let (waiting, seen) = receiver.recv().unwrap();
+    for refused in waiting {
+        assert!(
+            matches!(refused, Err(DomainError::InsideCall)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(seen, 3);
 }

@@ -104,6 +104,36 @@ fn software_that_was_reset_lets_go_of_nothing() {
 }
 
 #[test]
+fn who_unplugs_what_is_being_unplugged_presses_no_button() {
+    let (domain, endpoint, port) = with_button();
+    let record = attach(&domain, port, 0, Kind::MsiX);
+    let mut bench = TestBench::new(endpoint).unwrap();
+    bench.enable_interrupts().unwrap();
+    found(&mut bench);
+    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| domain.unplug(port, Duration::MAX).unwrap());
+        assert_eq!(bench.wait_interrupt(3, PATIENCE), 1);
+        bench.write(CONFIG, slot + 2, 1_u16);
+        for _ in 0..2 {
+            assert!(!domain.unplug(port, Duration::ZERO).unwrap());
+            assert_eq!(bench.take_interrupts(3), 0);
+            assert_eq!(bench.read::<u16>(CONFIG, slot + 2) & 1, 0);
+        }
+        bench.write(CONFIG, slot, POWER_OFF);
+        assert!(first.join().unwrap());
+    });
+    assert_eq!(record.count(Call::Teardown), 1);
+    // What comes next is asked for anew, also after a reset.
+    attach(&domain, port, 0, Kind::MsiX);
+    bench.reset();
+    let slot = listen_to(&mut bench, id(0, 1, 0), 3);
+    bench.write(CONFIG, slot + 2, 0x0119_u16);
+    assert!(!domain.unplug(port, Duration::ZERO).unwrap());
+    assert_eq!(bench.read::<u16>(CONFIG, slot + 2) & 1, 1);
+}
+
+#[test]
 fn a_device_of_several_functions_is_told_of_when_it_is_whole() {
     let (domain, endpoint) = domain();
     let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();

@@ -47,6 +47,10 @@ impl FunctionCarrier for InnerCarrier {
         if state.closed {
             return Err(HostError::Closed);
         }
+        if !state.functions.contains_key(&function) {
+            // Taken out while it brings them.
+            return Err(HostError::NotServed(self.by));
+        }
         let bring = |one: crate::brought::BroughtSlot| {
             let instance = DeviceInstance {
                 id: DeviceId::next(),

@@ -90,12 +90,13 @@ impl Domain {
     /// from 0 up. Returns those.
     ///
     /// # Errors
-    /// The place is taken, or there is none.
+    /// The place is taken, or there is none; this thread is inside a call into a function of the domain.
     pub fn add_switch(
         &self,
         below: PortId,
         slots: &[Option<PhysicalSlot>],
     ) -> Result<Vec<PortId>, DomainError> {
+        self.check_outside()?;
         let downstream = {
             let mut state = self.hierarchy.lock();
             let config = ports::upstream_port()?;
@@ -210,8 +211,10 @@ impl Domain {
     /// already does not look for others.
     ///
     /// # Errors
-    /// There is no such port; it is being filled already.
+    /// There is no such port; it is being filled already; this thread is inside a call into a function of the domain.
     pub fn fill<T>(&self, port: PortId, fill: impl FnOnce() -> T) -> Result<T, DomainError> {
+        // What ends the filling waits for such calls.
+        self.check_outside()?;
         let _filling = self.hierarchy.fill(port)?;
         Ok(fill())
     }
@@ -229,7 +232,8 @@ impl Domain {
     /// Takes out what is in a port's slot as its owner does who has the attention button pressed: software is asked, lets go and turns
     /// the slot off, then the functions are torn down. Linux takes five seconds for a change of mind. False, and nothing is
     /// taken out, if the slot has power still after `limit`, software may turn it off later; or if the VM was reset meanwhile, so that
-    /// nobody there knows of it.
+    /// nobody there knows of it. Who unplugs what is being unplugged already joins in waiting, without another press, which software
+    /// would take for a change of mind.
     ///
     /// # Errors
     /// There is no such port; its slot has no attention button, no power controller, or nothing in it; the endpoint is gone; this

@@ -10,6 +10,7 @@ use hdv_pci::topology::{Found, FunctionId, Member, Parent, PortId, Topology, Top
 use hdv_pci::{ConfigSpace, Effects, SlotView};
 
 use super::ROOT_BUS;
+use super::hot_plug::Asked;
 use super::inner::{Context, Inner};
 use super::names::Names;
 use crate::calls::HostToken;
@@ -52,6 +53,8 @@ pub(super) struct State {
     pub(super) resets: u64,
     /// Ports below which devices are being put together: they tell of it at once.
     pub(super) filling: BTreeSet<PortId>,
+    /// Ports with what software was asked to let go of.
+    pub(super) asked: BTreeMap<PortId, Asked>,
     /// The endpoint is gone.
     pub(super) closed: bool,
 }
@@ -73,6 +76,7 @@ impl Hierarchy {
                 has_run: false,
                 resets: 0,
                 filling: BTreeSet::new(),
+                asked: BTreeMap::new(),
                 closed: false,
             }),
             changed: Condvar::new(),

@@ -86,15 +86,15 @@ impl Hierarchy {
     /// # Errors
     /// There is no such port; its slot has nothing that can be asked for; the endpoint is gone.
     pub(super) fn unplug(&self, port: PortId, limit: Duration) -> Result<bool, DomainError> {
-        let (occupant, resets) = {
-            let state = self.lock();
-            (state.occupant_of_slot(port)?, state.resets)
-        };
-        self.press_button(port)?;
+        let asking = self.ask(port)?;
+        let Asked { occupant, .. } = asking.asked;
+        if asking.is_first {
+            self.press_button(port)?;
+        }
         // One that cannot be told is as good as never.
         let deadline = Instant::now().checked_add(limit);
         loop {
-            match self.wait_for_power_off(port, occupant, resets, deadline)? {
+            match self.wait_for_power_off(port, asking.asked, deadline)? {
                 Waited::Off => {}
                 Waited::Out => return Ok(true),
                 Waited::On => return Ok(false),
@@ -113,11 +113,33 @@ impl Hierarchy {
         }
     }
 
+    /// Asks for what is in a slot, or joins those who have: software takes a second press as a change of mind.
+    ///
+    /// # Errors
+    /// There is no such port; nobody can ask for what is in its slot.
+    fn ask(&self, port: PortId) -> Result<Asking<'_>, DomainError> {
+        let mut state = self.lock();
+        let mut asked = Asked {
+            occupant: state.occupant_of_slot(port)?,
+            resets: state.resets,
+            waiting: 1,
+        };
+        let earlier = state.asked.get(&port).filter(|one| one.is(asked));
+        let is_first = earlier.is_none();
+        asked.waiting += earlier.map_or(0, |one| one.waiting);
+        state.asked.insert(port, asked);
+        Ok(Asking {
+            hierarchy: self,
+            port,
+            asked,
+            is_first,
+        })
+    }
+
     fn wait_for_power_off(
         &self,
         port: PortId,
-        occupant: Member,
-        resets: u64,
+        asked: Asked,
         deadline: Option<Instant>,
     ) -> Result<Waited, DomainError> {
         let mut state = self.lock();
@@ -125,10 +147,10 @@ impl Hierarchy {
             if state.closed {
                 return Err(DomainError::Closed);
             }
-            if state.occupant(port) != Some(occupant) {
+            if state.occupant(port) != Some(asked.occupant) {
                 return Ok(Waited::Out);
             }
-            if state.resets != resets {
+            if state.resets != asked.resets {
                 return Ok(Waited::On);
             }
             if !state.is_powered(port) {
@@ -160,27 +182,32 @@ impl Hierarchy {
     }
 
     /// Tells of what was taken out, and tears it down.
-    fn tear_down(
-        &self,
-        port: PortId,
-        effects: Effects,
-        gone: Vec<Arc<Inner>>,
-        life: MutexGuard<'_, ()>,
-    ) {
+    fn tear_down(&self, port: PortId, effects: Effects, gone: Gone, life: MutexGuard<'_, ()>) {
+        let Gone {
+            functions,
+            virtual_functions,
+        } = gone;
+        // All at once, whichever of them keeps its end waiting, and before software is told that nothing is there.
+        for inner in functions.iter().chain(&virtual_functions) {
+            inner.cut_off();
+        }
         // Nothing is left there to be reset.
         self.act(port, effects - Effects::LINK);
         self.changed.notify_all();
         // They are out: a call into one that hangs holds up nobody else.
         drop(life);
-        for inner in &gone {
-            // All at once, whichever of them keeps its end waiting.
-            inner.cut_off();
-        }
-        for inner in gone {
+        for inner in functions {
             // A PF takes its VFs with it.
             inner.remove();
         }
     }
+}
+
+/// What was taken out, and is in no map any more.
+struct Gone {
+    functions: Vec<Arc<Inner>>,
+    /// Which end with their PFs.
+    virtual_functions: Vec<Arc<Inner>>,
 }
 
 /// A device is being put together below a port.
@@ -198,6 +225,46 @@ impl Drop for Filling<'_> {
         };
         if is_filled {
             self.hierarchy.occupy(self.port);
+        }
+    }
+}
+
+/// What software was asked to let go of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    occupant: Member,
+    /// Since which reset: after another software knows nothing of it.
+    resets: u64,
+    /// How many wait for it.
+    waiting: usize,
+}
+
+impl Asked {
+    fn is(self, other: Self) -> bool {
+        (self.occupant, self.resets) == (other.occupant, other.resets)
+    }
+}
+
+/// Somebody waits for what software was asked to let go of.
+struct Asking<'a> {
+    hierarchy: &'a Hierarchy,
+    port: PortId,
+    asked: Asked,
+    is_first: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        let mut state = self.hierarchy.lock();
+        let Some(asked) = state.asked.get_mut(&self.port) else {
+            return;
+        };
+        if !asked.is(self.asked) {
+            return;
+        }
+        asked.waiting -= 1;
+        if asked.waiting == 0 {
+            state.asked.remove(&self.port);
         }
     }
 }
@@ -247,7 +314,7 @@ impl State {
     ///
     /// # Errors
     /// There is no such port.
-    fn take_out(&mut self, port: PortId) -> Result<(Effects, Vec<Arc<Inner>>), DomainError> {
+    fn take_out(&mut self, port: PortId) -> Result<(Effects, Gone), DomainError> {
         let pulled = |config: &mut ConfigSpace| config.set_presence(false);
         let effects = self.topology.change_port(port, pulled)?;
         let removed = self.topology.remove_below(port)?;
@@ -255,10 +322,18 @@ impl State {
         for below in &removed.ports {
             self.failing_reads.remove(below);
         }
-        let functions = removed.functions.iter();
-        let gone = functions
-            .filter_map(|id| self.functions.remove(id))
-            .collect();
+        let mut gone = Gone {
+            functions: Vec::new(),
+            virtual_functions: Vec::new(),
+        };
+        for id in removed.functions {
+            gone.functions.extend(self.functions.remove(&id));
+            let vfs = self
+                .virtual_functions
+                .extract_if((id, 0)..=(id, u16::MAX), |_, _| true);
+            gone.virtual_functions
+                .extend(vfs.map(|(_, (_, inner))| inner));
+        }
         Ok((effects, gone))
     }
 }
