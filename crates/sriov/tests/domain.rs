@@ -3,12 +3,14 @@
 
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use hdv::domain::{BenchBus, Domain, DomainOptions, NodeKind, PREFETCHABLE_BASE, Position};
+use hdv::pci::capability::Slot;
 use hdv::pci::enumerate::{Enumeration, FoundFunction, disable_vfs, enable_vfs, enumerate};
+use hdv::pci::topology::PortId;
 use hdv::pci::{Port, RoutingId};
-use hdv::{BarIndex, GuestAddress, TestBench};
+use hdv::{BarIndex, Delivery, GuestAddress, MemoryError, TestBench};
 use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, PfOptions, Placement};
 use support::{
     Author, FETCH, Lab, PF_DEVICE, PLAIN, Pf, Reset, SIGNAL, TOTAL, Teardown, VF_BAR, Vf,
@@ -23,6 +25,7 @@ fn offset(id: RoutingId, register: u16) -> u64 {
 
 struct Guest {
     domain: Domain,
+    port: PortId,
     bench: TestBench,
     pf: EmulatedPf,
     lab: Lab,
@@ -32,7 +35,7 @@ struct Guest {
 impl Guest {
     fn new() -> Self {
         let (domain, endpoint) = Domain::new(DomainOptions::new()).unwrap();
-        let port = domain.add_root_port(1, 0, None).unwrap();
+        let port = domain.add_root_port(1, 0, Some(Slot::hot_plug(1))).unwrap();
         let lab = Lab::default();
         let above = Port::new(1, 1).unwrap().ari_forwarding(true);
         let options = PfOptions {
@@ -48,6 +51,7 @@ impl Guest {
         let found = enumerate(&mut bus, &resources).unwrap();
         Self {
             domain,
+            port,
             bench,
             pf,
             lab,
@@ -68,6 +72,39 @@ impl Guest {
     fn disable(&mut self) {
         let pf = self.pf().clone();
         disable_vfs(&mut BenchBus::new(&mut self.bench), &pf);
+    }
+
+    /// Where in the endpoint's window a capability is.
+    fn capability(&self, of: RoutingId, wanted: u8) -> u64 {
+        let byte = |at| u16::from(self.bench.read::<u8>(CONFIG, offset(of, at)));
+        let mut at = byte(0x34);
+        while byte(at) != u16::from(wanted) {
+            at = byte(at + 1);
+            assert_ne!(at, 0);
+        }
+        offset(of, at)
+    }
+
+    /// Has a VF send its first vector as a vector of the endpoint, and makes it a bus master.
+    fn listen_to_vf(&mut self, vf: u16, id: RoutingId, vector: u32) {
+        let entry = self.vf_bar(vf) + 0x800;
+        self.bench
+            .write(PREFETCHABLE, entry, 0xfee0_0000 | vector << 12);
+        self.bench.write(PREFETCHABLE, entry + 12, 0_u32);
+        let msix = self.capability(id, 0x11);
+        self.bench.write(CONFIG, msix + 2, 0x8000_u16);
+        self.bench.write(CONFIG, offset(id, 4), 4_u16);
+    }
+
+    /// Has the port tell of what is pulled by a vector of the endpoint.
+    fn listen_to_slot(&mut self, vector: u32) {
+        let port = RoutingId::new(0, 1, 0).expect("there is one");
+        let msi = self.capability(port, 0x05);
+        self.bench
+            .write(CONFIG, msi + 4, 0xfee0_0000 | vector << 12);
+        self.bench.write(CONFIG, msi + 2, 1_u16);
+        let slot = self.capability(port, 0x10) + 0x18;
+        self.bench.write(CONFIG, slot, 0x1029_u16);
     }
 
     /// Where in the endpoint's window BAR 0 of a VF is.
@@ -138,22 +175,52 @@ fn vfs_have_the_endpoints_memory_and_vectors() {
     guest.bench.write(CONFIG, offset(ids[1], 4), 4_u16);
     guest.bench.write(PREFETCHABLE, bar + FETCH, 0x10_0010_u64);
     assert_eq!(guest.bench.read::<u64>(PREFETCHABLE, bar + PLAIN), 77);
-    let entry = bar + 0x800;
-    guest.bench.write(PREFETCHABLE, entry, 0xfee0_2000_u32);
-    guest.bench.write(PREFETCHABLE, entry + 12, 0_u32);
-    let mut at = u16::from(guest.bench.read::<u8>(CONFIG, offset(ids[1], 0x34)));
-    while guest.bench.read::<u8>(CONFIG, offset(ids[1], at)) != 0x11 {
-        at = guest
-            .bench
-            .read::<u8>(CONFIG, offset(ids[1], at + 1))
-            .into();
-        assert_ne!(at, 0);
-    }
-    guest
-        .bench
-        .write(CONFIG, offset(ids[1], at + 2), 0x8000_u16);
+    guest.listen_to_vf(1, ids[1], 2);
     guest.bench.write(PREFETCHABLE, bar + SIGNAL, 0_u64);
     assert_eq!(guest.bench.wait_interrupt(2, support::PATIENCE), 1);
+}
+
+#[test]
+fn vfs_that_are_pulled_out_reach_nobody_while_their_pf_hangs() {
+    const AT: GuestAddress = GuestAddress(0x10_0000);
+    let mut guest = Guest::new();
+    guest.bench.enable_interrupts().unwrap();
+    guest.bench.add_memory(AT, 0x1000).unwrap();
+    let ids = guest.enable(2);
+    guest.listen_to_slot(3);
+    guest.listen_to_vf(1, ids[1], 2);
+    let vf = guest.lab.context(Vf(1));
+    vf.memory.write_obj(AT, 1_u64).unwrap();
+    assert_eq!(vf.interrupts.signal(0), Delivery::Signalled);
+    assert_eq!(guest.bench.take_interrupts(2), 1);
+    let (release, released) = mpsc::channel::<()>();
+    let (enter, entered) = mpsc::channel();
+    let ends = Mutex::new((enter, released));
+    guest.lab.hook(move |_, event| {
+        if event == Teardown {
+            let (enter, released) = &*ends.lock().unwrap();
+            let _ = enter.send(());
+            let _ = released.recv();
+        }
+        Ok(())
+    });
+    let (domain, port) = (&guest.domain, guest.port);
+    std::thread::scope(|scope| {
+        let pull = scope.spawn(move || domain.pull(port).unwrap());
+        // As soon as software knows.
+        let told = guest.bench.wait_interrupt(3, support::PATIENCE);
+        let reached = vf.memory.write_obj(AT, 1_u64);
+        let delivery = vf.interrupts.signal(0);
+        let hangs = entered.recv_timeout(support::PATIENCE).is_ok();
+        drop(release);
+        pull.join().unwrap();
+        assert!(hangs && told >= 1, "{hangs}, {told}");
+        assert_eq!(reached, Err(MemoryError::NotBusMaster));
+        assert_eq!(delivery, Delivery::Pending);
+    });
+    assert_eq!(guest.bench.take_interrupts(2), 0);
+    assert_eq!(guest.domain.tree().len(), 1);
+    assert_eq!(guest.lab.count((Vf(1), Teardown)), 1);
 }
 
 #[test]
@@ -225,12 +292,8 @@ fn a_function_level_reset_of_the_pf_takes_vfs_away() {
     assert_eq!(vfs(&guest), usize::from(TOTAL));
     guest.lab.take();
     let pf = guest.pf().id;
-    let mut at = u16::from(guest.bench.read::<u8>(CONFIG, offset(pf, 0x34)));
-    while guest.bench.read::<u8>(CONFIG, offset(pf, at)) != 0x10 {
-        at = guest.bench.read::<u8>(CONFIG, offset(pf, at + 1)).into();
-        assert_ne!(at, 0);
-    }
-    guest.bench.write(CONFIG, offset(pf, at + 8), 0x8000_u16);
+    let express = guest.capability(pf, 0x10);
+    guest.bench.write(CONFIG, express + 8, 0x8000_u16);
     assert_eq!(guest.lab.count((Pf, Reset)), 1);
     for vf in 0..TOTAL {
         assert_eq!(guest.lab.count((Vf(vf), Teardown)), 1, "VF {vf}");

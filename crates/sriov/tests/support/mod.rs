@@ -6,6 +6,7 @@
     reason = "each test file uses its own part of this"
 )]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +71,7 @@ pub struct Lab(Arc<Inside>);
 struct Inside {
     log: Mutex<Vec<(Who, Event)>>,
     hook: Mutex<Option<Hook>>,
+    contexts: Mutex<BTreeMap<Who, DeviceContext>>,
 }
 
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -96,6 +98,14 @@ impl Lab {
         hook: impl Fn(Who, Event) -> Result<(), DeviceError> + Send + Sync + 'static,
     ) {
         *lock(&self.0.hook) = Some(Arc::new(hook));
+    }
+
+    /// What the last one of that kind got at power-on.
+    pub fn context(&self, who: Who) -> DeviceContext {
+        lock(&self.0.contexts)
+            .get(&who)
+            .expect("powered on")
+            .clone()
     }
 
     pub fn unhook(&self) {
@@ -165,6 +175,7 @@ impl PciDevice for Device {
     }
 
     fn initialize(&mut self, context: DeviceContext) -> Result<(), DeviceError> {
+        lock(&self.lab.0.contexts).insert(self.who, context.clone());
         self.context = Some(context);
         self.lab.note(self.who, Initialize)
     }
