@@ -16,7 +16,7 @@ use hdv_vfio_user::backend::DmaFlags;
 use rustix::io::Errno;
 
 use super::files::{Files, Source};
-use super::map::{Backing, RegionMap};
+use super::map::{Backing, Region, RegionMap};
 use super::watch::Watched;
 use super::{GuestMemory, Shared};
 
@@ -72,6 +72,21 @@ impl Upkeep {
             }
             !upkeep.closed
         });
+    }
+
+    /// Whether there is any aperture.
+    fn is_watched(&self) -> bool {
+        !self.apertures.is_empty() || self.any_follower(Self::is_watched)
+    }
+
+    /// Whether there is an aperture of some of `start..=last`.
+    fn watches(&self, start: u64, last: u64) -> bool {
+        self.apertures.meets(start, last) || self.any_follower(|one| one.watches(start, last))
+    }
+
+    fn any_follower(&self, is_so: impl Fn(&Self) -> bool) -> bool {
+        let mut followers = self.followers.iter().filter_map(Weak::upgrade);
+        followers.any(|follower| is_so(&follower.upkeep()))
     }
 
     /// As [`Watched::take`], in all apertures.
@@ -166,9 +181,7 @@ impl GuestMemory {
         let view = upkeep.of(leader);
         self.unmap_everything(upkeep, view);
         if !barred {
-            // Nobody should wait for the map's guard while apertures are mapped.
-            let regions = self.with_map(|_, map| map.regions().to_vec());
-            for region in regions {
+            for region in self.watched_regions(upkeep) {
                 if let Backing::Mapped(backed) = &region.backing
                     && let Some(source) = &backed.source
                 {
@@ -176,6 +189,18 @@ impl GuestMemory {
                 }
             }
         }
+    }
+
+    /// The regions of which there are apertures, copied: nobody should wait for the map's guard while those are mapped.
+    fn watched_regions(&self, upkeep: &Upkeep) -> Vec<Region> {
+        if !upkeep.is_watched() {
+            return Vec::new();
+        }
+        self.with_map(|_, map| {
+            let regions = map.regions().iter();
+            let watched = regions.filter(|region| upkeep.watches(region.start, region.last));
+            watched.cloned().collect()
+        })
     }
 
     /// Looks at the regions, and at the memory whose they are. A leader's are there as long as the look

@@ -53,6 +53,16 @@ impl Watched {
         self.apertures.remove(&id);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.apertures.is_empty()
+    }
+
+    /// Whether there is an aperture of some of `start..=last`.
+    pub(super) fn meets(&self, start: u64, last: u64) -> bool {
+        let mut all = self.apertures.values();
+        all.any(|aperture| aperture.start <= last && aperture.last >= start)
+    }
+
     /// Nothing that comes is shown in the apertures there are.
     pub(super) fn forget(&mut self) {
         self.apertures.clear();

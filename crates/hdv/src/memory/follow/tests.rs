@@ -409,3 +409,39 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_is_let_in_looks_at_regions_with_apertures_only() {
+    let (leader, follower, _) = pair();
+    let behind = GuestMemory::new();
+    behind.follow(&follower).unwrap();
+    let file = memfd(64);
+    for page in 0..64 {
+        map(&leader, 2 * page, 1, BOTH, Some(&file));
+    }
+    let looked_at = || {
+        let settled = follower.settled();
+        let regions = follower.watched_regions(&settled.own);
+        regions
+            .iter()
+            .map(|region| region.start / PAGE)
+            .collect::<Vec<_>>()
+    };
+    assert!(looked_at().is_empty());
+    let own = follower.aperture(at(6), 4096, true).unwrap();
+    assert_eq!(looked_at(), [6]);
+    let behind = behind.aperture(at(10), 4096, true).unwrap();
+    assert_eq!(looked_at(), [6, 10]);
+    follower.set_barred(true);
+    leader.write_obj(at(6), 7_u8).unwrap();
+    leader.write_obj(at(10), 8_u8).unwrap();
+    assert_eq!((shown(&own), shown(&behind)), (0, 0));
+    follower.set_barred(false);
+    assert_eq!(
+        (shown(&own), shown(&behind)),
+        (8, 8),
+        "the same page of the file"
+    );
+    drop(own);
+    assert_eq!(looked_at(), [10]);
+}
