@@ -221,6 +221,8 @@ fn a_link_that_is_down_takes_what_is_below_away_until_it_is_up() {
     assert_eq!(bench.read::<u32>(CONFIG, function), u32::MAX);
     assert_eq!(bench.read::<u32>(MEMORY, base), u32::MAX);
     assert!(!node(&domain, "01.0").port.unwrap().link_up);
+    let routing_id = || node(&domain, "01.0/00.0").routing_id;
+    assert_eq!(routing_id(), None, "it has no number any more");
     // It stays down, whatever software does.
     bench.write(CONFIG, slot, 0x1429_u16);
     bench.write(CONFIG, slot, 0x1029_u16);
@@ -231,6 +233,7 @@ fn a_link_that_is_down_takes_what_is_below_away_until_it_is_up() {
         .inject(Member::Port(port), Injection::LinkUp)
         .unwrap();
     assert_eq!(bench.wait_interrupt(3, support::PATIENCE), 1);
+    assert_eq!(routing_id(), Some(id(1, 0, 0).get()));
     assert!(record.count(Call::Reset) >= 1);
     assert_ne!(bench.read::<u32>(CONFIG, function), u32::MAX);
     assert_eq!(bench.read::<u32>(CONFIG, function + 0x10) & !0xf, 0);

@@ -229,10 +229,10 @@ impl Hierarchy {
 }
 
 impl State {
-    /// The routing id, once the guest has numbered the bus.
+    /// The routing id, once the guest has numbered the bus, as long as links above are up.
     fn numbered(&self, parent: Parent, id: RoutingId) -> Option<u16> {
         let numbered = parent == Parent::Root || self.topology.bus_number(parent)? != 0;
-        numbered.then_some(id.get())
+        (numbered && self.topology.links_up(parent)).then_some(id.get())
     }
 
     fn port_node(&self, found: &Found, id: PortId, path: String) -> Option<TreeNode> {

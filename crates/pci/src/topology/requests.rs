@@ -38,6 +38,21 @@ impl Topology {
         Some(RoutingId::with_ari(bus, port.place))
     }
 
+    /// What is on the bus that `parent` leads to can be reached as far as links matter: all on the way are up, and no reset is
+    /// asserted. Bus numbers are not looked at.
+    #[must_use]
+    pub fn links_up(&self, parent: Parent) -> bool {
+        let mut parent = parent;
+        // No port is below itself, so this ends at the root.
+        while let Parent::Port(id) = parent {
+            match self.ports.get(&id) {
+                Some(port) if port.state.alive => parent = port.parent,
+                _ => return false,
+            }
+        }
+        true
+    }
+
     /// Requests from the bus that `parent` leads to get to the root: in all ports on the way Bus Master
     /// Enable is set, links are up, and no reset is asserted. For a VF this and its own Bus Master Enable
     /// count, not that of its PF.
