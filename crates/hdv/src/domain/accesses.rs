@@ -33,7 +33,7 @@ impl Hierarchy {
             ConfigTarget::VirtualFunction(function, vf) => {
                 let (_, inner) = state.virtual_functions.get(&(function, vf))?;
                 let inner = Arc::clone(inner);
-                prepare(state, &inner);
+                self.prepare(state, (function, vf), &inner);
                 Some(Target::VirtualFunction(function, inner))
             }
         }
@@ -114,29 +114,37 @@ impl Hierarchy {
             Some(vf) => {
                 let key = (target.function, vf);
                 let inner = Arc::clone(&state.virtual_functions.get(&key)?.1);
-                prepare(state, &inner);
+                self.prepare(state, key, &inner);
                 inner
             }
         };
         Some((inner, target.bar, target.offset))
     }
-}
 
-/// A VF is powered on when it is first used, and started if processors run. One that fails answers nothing from then on.
-fn prepare(state: MutexGuard<'_, State>, inner: &Inner) {
-    if inner.is_prepared() {
-        return;
-    }
-    let (context, started) = (state.context.clone(), state.started);
-    drop(state);
-    let Some(context) = context else { return };
-    let done = inner
-        .slot()
-        .power_on(&[])
-        .map_err(HostError::from)
-        .and_then(|()| inner.connect(&context))
-        .and_then(|()| if started { Ok(inner.start()?) } else { Ok(()) });
-    if let Err(error) = done {
-        inner.fail(&error);
+    /// A VF, by its PF and number, is powered on when it is first used, and started if processors run. One that fails answers
+    /// nothing from then on.
+    fn prepare(&self, state: MutexGuard<'_, State>, key: (FunctionId, u16), inner: &Arc<Inner>) {
+        if inner.is_prepared() {
+            return;
+        }
+        let (context, started) = (state.context.clone(), state.started);
+        drop(state);
+        let Some(context) = context else { return };
+        let done = inner
+            .slot()
+            .power_on(&[])
+            .map_err(HostError::from)
+            .and_then(|()| inner.connect(&context))
+            .and_then(|()| if started { Ok(inner.start()?) } else { Ok(()) });
+        match done {
+            Ok(()) => self.follow_vf_requests(key.0, inner),
+            Err(error) => {
+                let state = self.lock();
+                let there = state.virtual_functions.get(&key);
+                let is_taken_away = there.is_none_or(|(_, there)| !Arc::ptr_eq(there, inner));
+                drop(state);
+                inner.fail(&error, is_taken_away);
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! has them. Where the function is on the bus, and which accesses reach it, is not known here.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use hdv_pci::BarIndex;
@@ -34,6 +35,8 @@ pub(crate) struct Attachment {
     fold: Arc<Fold>,
     /// Known from power-on; of a function whose device answers config space itself, from its first start.
     known: OnceLock<Known>,
+    /// It may send requests, also messages that are not known yet.
+    open: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -62,6 +65,7 @@ impl Attachment {
             view,
             fold,
             known: OnceLock::new(),
+            open: AtomicBool::new(true),
         };
         let registers = attachment.registers();
         if registers.is_capable() {
@@ -77,7 +81,7 @@ impl Attachment {
 
     fn know(&self, registers: Registers) {
         self.known.get_or_init(|| Known {
-            vectors: Vectors::new(&registers),
+            vectors: Vectors::new(&registers, self.open.load(Ordering::Relaxed)),
             registers,
         });
     }
@@ -96,6 +100,7 @@ impl Attachment {
     /// The function may send requests from now on, accesses to guest memory and messages, or may not. Whether receivers of its
     /// interrupts have changed, which the function is [told](Slot::interrupts_changed) of then.
     pub(crate) fn set_requests(&self, open: bool) -> bool {
+        self.open.store(open, Ordering::Relaxed);
         self.slot.memory().set_barred(!open);
         match self.known.get() {
             Some(known) if self.answers() => self.messages(known).set_open(&known.vectors, open),

@@ -133,10 +133,7 @@ impl Hierarchy {
     /// Tells functions of the numbers of their buses.
     pub(super) fn number_buses(&self, functions: &[(FunctionId, Arc<Inner>)]) {
         for (id, inner) in functions {
-            let numbers = self.lock().buses_of(*id);
-            if let Some((secondary, subordinate)) = numbers {
-                inner.number_bus(secondary, subordinate);
-            }
+            inner.number_bus(|| self.lock().buses_of(*id));
         }
     }
 

@@ -1,7 +1,7 @@
 //! A function inside a domain: its slot, and from the moment that the endpoint has been powered on, what the domain does to it
 //! as its VMM.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use hdv_pci::spec::extended::extended_capability_id;
@@ -18,7 +18,7 @@ use crate::device::DeviceError;
 use crate::error::HostError;
 use crate::function::ResetScope;
 use crate::memory::GuestMemory;
-use crate::slot::Slot;
+use crate::slot::{DeviceState, Slot};
 
 /// What functions get from the endpoint.
 pub(super) struct Context {
@@ -38,8 +38,9 @@ pub(super) struct Inner {
     total_vfs: OnceLock<u16>,
     /// Of a VF; that of others is in the topology.
     bus_master: AtomicBool,
-    /// Of the port above, as it was last told of them.
-    bus_numbers: AtomicU16,
+    /// Secondary and subordinate of the port above, as it was last told of them: held while they are read and told, so that the
+    /// last to be read are the last to be told.
+    bus_numbers: Mutex<(u8, u8)>,
     /// How many config reads fail yet.
     failing_reads: AtomicU32,
     /// Held while it is found out whether it may send requests, and until that is so.
@@ -72,7 +73,7 @@ impl Inner {
             sizes: OnceLock::new(),
             total_vfs: OnceLock::new(),
             bus_master: AtomicBool::new(false),
-            bus_numbers: AtomicU16::new(0),
+            bus_numbers: Mutex::new((0, 0)),
             failing_reads: AtomicU32::new(0),
             requests: Mutex::new(()),
             following: Mutex::new(()),
@@ -100,10 +101,15 @@ impl Inner {
         attachment.map_or(InterruptMode::None, Attachment::interrupts)
     }
 
-    /// Tells it of the numbers of its bus and of the last one below the same port, if they are new.
-    pub(super) fn number_bus(&self, secondary: u8, subordinate: u8) {
-        let numbers = u16::from_be_bytes([secondary, subordinate]);
-        if self.bus_numbers.swap(numbers, Ordering::Relaxed) != numbers {
+    /// Tells it of the numbers of its bus and of the last one below the same port, as `read` finds them, if they are new.
+    pub(super) fn number_bus(&self, read: impl FnOnce() -> Option<(u8, u8)>) {
+        let bus_numbers = self.bus_numbers.lock();
+        let mut told = bus_numbers.unwrap_or_else(PoisonError::into_inner);
+        if let Some(numbers) = read()
+            && *told != numbers
+        {
+            *told = numbers;
+            let (secondary, subordinate) = numbers;
             self.slot.bus_numbered(secondary, subordinate);
         }
     }
@@ -209,10 +215,13 @@ impl Inner {
         self.attachment.get().is_some() || self.has_failed.load(Ordering::Relaxed)
     }
 
-    /// It failed: it is torn down, and answers nothing.
-    pub(super) fn fail(&self, error: &HostError) {
+    /// It failed: it is torn down, and answers nothing. That is nothing worth telling of one that was taken away meanwhile.
+    pub(super) fn fail(&self, error: &HostError, is_taken_away: bool) {
         let name = self.slot.name();
-        if !self.has_failed.swap(true, Ordering::Relaxed) {
+        let is_new = !self.has_failed.swap(true, Ordering::Relaxed);
+        if is_taken_away || self.slot.state() == DeviceState::Gone {
+            tracing::debug!(device = name, "the VF went before it was used: {error}");
+        } else if is_new {
             tracing::error!(device = name, "the VF is not there: {error}");
         }
         self.slot.remove();

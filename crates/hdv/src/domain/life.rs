@@ -52,7 +52,7 @@ impl Hierarchy {
         }
         for inner in self.virtual_functions() {
             if let Err(error) = inner.start() {
-                inner.fail(&error.into());
+                inner.fail(&error.into(), false);
             }
         }
         self.lock().has_run = true;
@@ -173,6 +173,8 @@ impl Hierarchy {
             (id, state.has_run)
         };
         self.number_buses(&[(id, Arc::clone(inner))]);
+        // What one behind callbacks has for messages is known since it was started.
+        self.follow_requests(id, inner);
         if let Parent::Port(port) = parent {
             self.tell_presence(port, has_run);
         }

@@ -56,7 +56,7 @@ struct State {
 }
 
 impl Vectors {
-    pub(super) fn new(registers: &Registers) -> Self {
+    pub(super) fn new(registers: &Registers, open: bool) -> Self {
         let vectors = registers.msix.as_ref().map_or(0, |msix| msix.vectors);
         Self {
             state: Mutex::new(State {
@@ -65,7 +65,7 @@ impl Vectors {
                 function_masked: false,
                 connected: vec![None; vectors.into()],
                 msi: None,
-                open: true,
+                open,
             }),
             mode: AtomicU8::new(InterruptMode::None as u8),
         }

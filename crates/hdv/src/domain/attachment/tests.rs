@@ -199,6 +199,12 @@ struct Bus {
 
 impl Bus {
     fn new(function: Box<dyn Function>, view: ConfigView) -> Self {
+        let bus = Self::stopped(function, view);
+        bus.attachment.start().unwrap();
+        bus
+    }
+
+    fn stopped(function: Box<dyn Function>, view: ConfigView) -> Self {
         let slot = Slot::new("inside", HostToken::new(), function, None).unwrap();
         slot.power_on(&[]).unwrap();
         let (memory, outer) = (GuestMemory::new(), Interrupts::new(0, 8));
@@ -216,7 +222,6 @@ impl Bus {
         };
         let slot = Arc::new(slot);
         let attachment = Attachment::new(slot, view, &memory, Arc::new(fold)).unwrap();
-        attachment.start().unwrap();
         Self {
             attachment,
             memory,
@@ -531,6 +536,27 @@ fn a_device_behind_callbacks_delivers_messages_and_keeps_its_own_table() {
         interrupts.deliver(0xfee0_5000, 0x31),
         Some(Delivery::Signalled)
     );
+    assert_eq!(bus.taken(), [(5, 1)]);
+}
+
+#[test]
+fn messages_that_are_known_late_are_kept_back_like_all() {
+    let function = callback_function(Box::new(Callbacks {
+        config: vec![0; 1024],
+        memory: Arc::new(Mutex::new(vec![0; 4096])),
+    }));
+    let interrupts = function.interrupts().clone();
+    let bus = Bus::stopped(function, ConfigView::Function);
+    bus.attachment.set_requests(false);
+    bus.attachment.start().unwrap();
+    let write = |at: u16, data: &[u8]| bus.attachment.config_write(0xa0 + at, data);
+    write(4, &0xfee0_5000_u32.to_le_bytes());
+    write(12, &[0x31, 0]);
+    write(2, &[0x81, 0]);
+    let deliver = || interrupts.deliver(0xfee0_5000, 0x31);
+    assert_eq!((deliver(), bus.taken()), (None, vec![]));
+    bus.attachment.set_requests(true);
+    assert_eq!(deliver(), Some(Delivery::Signalled));
     assert_eq!(bus.taken(), [(5, 1)]);
 }
 
