@@ -328,11 +328,12 @@ impl State {
         };
         for id in removed.functions {
             gone.functions.extend(self.functions.remove(&id));
-            let vfs = self
-                .virtual_functions
-                .extract_if((id, 0)..=(id, u16::MAX), |_, _| true);
-            gone.virtual_functions
-                .extend(vfs.map(|(_, (_, inner))| inner));
+            let vfs = self.virtual_functions.range((id, 0)..=(id, u16::MAX));
+            let vfs: Vec<_> = vfs.map(|(key, _)| *key).collect();
+            for key in vfs {
+                let vf = self.virtual_functions.remove(&key);
+                gone.virtual_functions.extend(vf.map(|(_, inner)| inner));
+            }
         }
         Ok((effects, gone))
     }
