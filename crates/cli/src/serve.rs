@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use hdv::{DeviceHost, HostOptions};
-use hdv_devices::{Created, catalog};
+use hdv_devices::Created;
 use hdv_sriov::{EmulatedPf, EnableVirtualization, PciVirtualization, Placement};
 
 use crate::Failure;
@@ -158,16 +158,10 @@ fn served(host: &DeviceHost) -> Vec<Device> {
 
 /// Makes the device of a request. Everything that can be wrong with it is told here.
 fn create(request: &DeviceRequest) -> Result<Created, Failure> {
-    let Some(kind) = catalog().iter().find(|kind| kind.name == request.device) else {
-        let names: Vec<_> = catalog().iter().map(|kind| kind.name).collect();
-        let message = format!(
-            "the device for {}: there is no device {:?}; there are: {} (`hdv devices` says more)",
-            request.socket.display(),
-            request.device,
-            names.join(", ")
-        );
-        return Err(message.into());
+    let refuse = |error: &dyn std::fmt::Display| {
+        format!("the device for {}: {error}", request.socket.display())
     };
-    kind.create(&request.settings)
-        .map_err(|error| format!("the device for {}: {error}", request.socket.display()).into())
+    let kind = hdv_devices::by_name(&request.device).map_err(|error| refuse(&error))?;
+    let created = kind.create(&request.settings);
+    Ok(created.map_err(|error| refuse(&error))?)
 }

@@ -7,5 +7,7 @@ pub mod sensor;
 pub mod sriov_sensor;
 mod text_file;
 
-pub use catalog::{CreateError, Created, DeviceKind, Setting, by_class, catalog};
+pub use catalog::{
+    CreateError, Created, DeviceKind, NoSuchKind, Setting, by_class, by_name, catalog,
+};
 pub use text_file::read_text;

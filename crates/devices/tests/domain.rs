@@ -222,9 +222,24 @@ fn what_is_wrong_is_told_with_its_place() {
         ("memory = \"64 MB\"\n[[port]]", "such as \"64M\""),
         (
             "memory = \"3M\"\n[[port]]",
-            "a domain cannot have 3145728 bytes of memory",
+            "memory = \"3M\" is not possible: a power of two from \"1M\" to \"1G\" is, such as \"4M\"",
         ),
-        ("vectors = 1\n[[port]]", "an endpoint cannot have 1 vectors"),
+        (
+            "prefetchable = \"2T\"\n[[port]]",
+            "prefetchable = \"2T\" is not possible: a power of two from \"1M\" to \"1T\" is, such as \"1T\"",
+        ),
+        (
+            "buses = 5\n[[port]]",
+            "buses = 5 is not possible: a power of two from 1 to 256 is, such as 8",
+        ),
+        (
+            "buses = 1000\n[[port]]",
+            "buses = 1000 is not possible: a power of two from 1 to 256 is, such as 256",
+        ),
+        (
+            "vectors = 1\n[[port]]",
+            "vectors = 1 is not possible: 2 to 256",
+        ),
         ("name = \"a/b\"\n[[port]]", "\"a/b\" cannot be a name"),
         (
             "\n[[port]]\nname = \"01.0\"",
@@ -236,7 +251,15 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "[[port]]\nname = \"a\"\ndevice = \"censor\"",
-            "line 1, port \"a\": there is no device \"censor\"; there are: sensor, sriov-sensor (`hdv devices`",
+            "line 1, port \"a\": there is no device \"censor\"; there are: sensor, sriov-sensor (`hdv devices` says more); did you mean \"sensor\"?",
+        ),
+        (
+            "[[port]]\ndevice = \"moon\"",
+            "sriov-sensor (`hdv devices` says more)",
+        ),
+        (
+            "[[port]]\ndevice = \"sensor\"\n[[port.function]]\ndevice = \"sensor\"\nnumber = 1",
+            "device is function 0 already",
         ),
         (
             "[[port]]\ndevice = \"sensor\"\nset = { sauce = 1 }",
@@ -284,7 +307,7 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "[[port]]\n[[port.function]]\ndevice = \"sensor\"\nnumber = 1",
-            "function 1 is not possible",
+            "function 0 is missing",
         ),
         (
             "[[port]]\n[[port.function]]\ndevice = \"sensor\"\n[[port.function]]\ndevice = \"sensor\"\nnumber = 8",
@@ -296,11 +319,11 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (
             "buses = 2\n[[port]]\ndevice = \"sriov-sensor\"\nset = { vfs = 300 }",
-            "3 buses are needed, and there are 2",
+            "3 buses are needed, and there are 2; say buses = 4, or",
         ),
         (
             "memory = \"1M\"\n[[port]]\ncount = 2\ndevice = \"sensor\"",
-            "the BARs need 0x200000 bytes of the memory window",
+            "the BARs need 2M of the memory window, and there are 1M; say memory = \"2M\"",
         ),
     ] {
         let error = DomainDocument::parse(text).expect_err(text).to_string();

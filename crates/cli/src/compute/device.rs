@@ -1,7 +1,7 @@
 //! A device of OpenHDV's as the command line has it: `NAME[,KEY=VALUE]...`.
 
 use hdv_compute::document::{FlexibleIoDevice, HostingModel};
-use hdv_devices::{DeviceKind, catalog};
+use hdv_devices::DeviceKind;
 
 use crate::Failure;
 
@@ -19,14 +19,7 @@ impl OwnDevice {
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         let mut parts = text.split(',');
         let name = parts.next().unwrap_or_default();
-        let Some(kind) = catalog().iter().find(|kind| kind.name == name) else {
-            let names: Vec<_> = catalog().iter().map(|kind| kind.name).collect();
-            return Err(format!(
-                "there is no device {name:?}; there are: {} (`hdv devices` says more)",
-                names.join(", ")
-            )
-            .into());
-        };
+        let kind = hdv_devices::by_name(name)?;
         let settings: Vec<String> = parts.map(str::to_owned).collect();
         if let Some(setting) = settings.iter().find(|setting| !setting.contains('=')) {
             return Err(format!(

@@ -50,6 +50,44 @@ impl fmt::Debug for Created {
 
 type Create = fn(&Values<'_>) -> Result<Created, CreateError>;
 
+/// There is no such kind of device.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no device {name:?}; there are: {} (`hdv devices` says more){}",
+    known(),
+    meant(name)
+)]
+#[non_exhaustive]
+pub struct NoSuchKind {
+    /// The name.
+    pub name: String,
+}
+
+fn known() -> String {
+    let names: Vec<_> = CATALOG.iter().map(|kind| kind.name).collect();
+    names.join(", ")
+}
+
+/// A name that only a slip of the finger is away.
+fn meant(name: &str) -> String {
+    let is_near = |kind: &&DeviceKind| strsim::osa_distance(name, kind.name) == 1;
+    let near = CATALOG.iter().find(is_near);
+    near.map_or_else(String::new, |kind| {
+        format!("; did you mean {:?}?", kind.name)
+    })
+}
+
+/// The kind of device that is called so on the command line.
+///
+/// # Errors
+/// There is none; the error says which there are.
+pub fn by_name(name: &str) -> Result<&'static DeviceKind, NoSuchKind> {
+    let found = CATALOG.iter().find(|kind| kind.name == name);
+    found.ok_or_else(|| NoSuchKind {
+        name: name.to_owned(),
+    })
+}
+
 /// A kind of device.
 #[derive(Debug)]
 pub struct DeviceKind {

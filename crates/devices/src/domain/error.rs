@@ -3,7 +3,9 @@
 use hdv::domain::DomainError;
 use hdv_sriov::PfError;
 
-use crate::catalog::CreateError;
+use super::file::Size;
+use super::needs::BUSES_MAX;
+use crate::catalog::{CreateError, NoSuchKind};
 
 /// The description of a domain is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +80,13 @@ pub enum Problem {
     #[error("slot = {0} is one slot, and there are {1}; say slot = true, and each gets a number")]
     SlotOfSeveral(u16, u32),
     /// There is no such kind of device.
-    #[error("there is no device {name:?}; there are: {known} (`hdv devices` says more)")]
-    NoKind {
-        /// What it says.
-        name: String,
-        /// Those there are.
-        known: String,
-    },
+    #[error(transparent)]
+    NoKind(#[from] NoSuchKind),
+    /// A device and functions of one.
+    #[error(
+        "device is function 0 already: put it into a [[port.function]] of its own, or leave the others out"
+    )]
+    DeviceAndFunctions,
     /// A setting that is neither text nor number nor boolean.
     #[error("setting {key:?} is of type {kind}; a string, a number or a boolean is needed")]
     SettingType {
@@ -107,6 +109,11 @@ pub enum Problem {
         /// What it says.
         reason: String,
     },
+    /// Functions without the first.
+    #[error(
+        "function 0 is missing, and without it software finds none of the others: the first here is {0}"
+    )]
+    NoFunctionZero(u8),
     /// A function number.
     #[error(
         "function {0} is not possible: functions are 0 to 7, each once, and there is a function 0"
@@ -117,10 +124,28 @@ pub enum Problem {
         "{0} is a physical function, which is alone below its port: its virtual functions follow it there"
     )]
     PfBesideOthers(&'static str),
-    /// Fewer buses than are needed.
+    /// A size of the domain that there cannot be.
     #[error(
-        "{needed} buses are needed, and there are {given}; say more with buses, or leave that out"
+        "{key} = {} is not possible: a power of two from {} to {} is, such as {}",
+        written(key, *value), written(key, *low), written(key, *high), written(key, *suggested)
     )]
+    Size {
+        /// The key.
+        key: &'static str,
+        /// What it says, of windows in bytes.
+        value: u64,
+        /// The smallest.
+        low: u64,
+        /// The largest.
+        high: u64,
+        /// The next that what is described fits into.
+        suggested: u64,
+    },
+    /// A number of vectors that there cannot be.
+    #[error("vectors = {0} is not possible: 2 to 256 are")]
+    Vectors(u16),
+    /// Fewer buses than are needed.
+    #[error("{needed} buses are needed, and there are {given}; {}", more_buses(*needed))]
     Buses {
         /// How many, the root bus included.
         needed: u32,
@@ -129,20 +154,47 @@ pub enum Problem {
     },
     /// Less memory than BARs need.
     #[error(
-        "the BARs need {needed:#x} bytes of the {window} window, and there are {given:#x}; say more with {window}, if there can \
-         be more, or have fewer devices or VFs"
+        "the BARs need {} of the {window} window, and there are {}; {}",
+        Size(*needed), Size(*given), more_memory(window, *enough)
     )]
     Memory {
         /// `memory` or `prefetchable`.
         window: &'static str,
         /// How many bytes.
-        needed: u128,
+        needed: u64,
         /// How many there are, or can be.
         given: u64,
+        /// What would suffice, if there can be so much.
+        enough: Option<u64>,
     },
     /// The domain refuses it.
     #[error(transparent)]
     Domain(#[from] DomainError),
+}
+
+/// A size as the file has it.
+fn written(key: &str, value: u64) -> String {
+    match key {
+        "buses" => value.to_string(),
+        _ => format!("\"{}\"", Size(value)),
+    }
+}
+
+fn more_memory(window: &str, enough: Option<u64>) -> String {
+    match enough {
+        Some(enough) => format!("say {window} = {}", written(window, enough)),
+        None => "there can be no more: have fewer devices or VFs".to_owned(),
+    }
+}
+
+fn more_buses(needed: u32) -> String {
+    if needed > BUSES_MAX {
+        return "there can be no more: have fewer ports, or VFs with ARI".to_owned();
+    }
+    format!(
+        "say buses = {}, or leave that out",
+        needed.next_power_of_two()
+    )
 }
 
 /// A function could not be put into a domain.

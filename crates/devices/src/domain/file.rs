@@ -107,6 +107,17 @@ impl Size {
     }
 }
 
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(&str, u32); 4] = [("T", 40), ("G", 30), ("M", 20), ("K", 10)];
+        let divides = |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.trailing_zeros() >= *shift;
+        match UNITS.iter().find(divides) {
+            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read;
@@ -177,6 +188,9 @@ mod tests {
             ("1TiB", 1 << 40),
         ] {
             assert_eq!(Size::parse(text), Some(Size(bytes)), "{text}");
+        }
+        for text in ["0", "1000", "8K", "100M", "1G", "1536M", "1T"] {
+            assert_eq!(Size::parse(text).unwrap().to_string(), text);
         }
         for text in ["", "M", "-1M", "1.5G", "64m", "64MB", "99999999999G", "1 2"] {
             assert_eq!(Size::parse(text), None, "{text}");

@@ -9,7 +9,7 @@ use hdv_sriov::EmulatedPf;
 use toml::{Table, Value};
 
 use super::error::{AttachError, Problem};
-use crate::catalog::{Created, DeviceKind, catalog};
+use crate::catalog::{Created, DeviceKind};
 
 /// Settings that say of a PF what inside a domain the guest says.
 const THE_GUESTS: [&str; 3] = ["place", "enable", "guest"];
@@ -38,14 +38,7 @@ pub(super) fn settings(table: &Table) -> Result<BTreeMap<String, String>, Proble
 }
 
 pub(super) fn kind(name: &str) -> Result<&'static DeviceKind, Problem> {
-    let found = catalog().iter().find(|kind| kind.name == name);
-    found.ok_or_else(|| {
-        let names: Vec<_> = catalog().iter().map(|kind| kind.name).collect();
-        Problem::NoKind {
-            name: name.to_owned(),
-            known: names.join(", "),
-        }
-    })
+    Ok(crate::by_name(name)?)
 }
 
 /// Makes a device for a place inside a domain.

@@ -47,7 +47,7 @@ pub use build::Built;
 pub use error::{AttachError, DocumentError, Problem};
 pub use kind::{attach, setting_text};
 
-use file::File;
+use file::{File, Size};
 use needs::Window;
 use plan::{At, Port};
 
@@ -55,10 +55,13 @@ use plan::{At, Port};
 const BUSES: u32 = 32;
 /// Fewest and most vectors unless a description says otherwise: each takes one of those of a processor of the guest.
 const VECTORS: (u32, u32) = (16, 64);
+/// Most vectors.
+const VECTORS_MAX: u16 = 256;
 /// Windows unless a description says otherwise or has more: those of [`DomainOptions::new`].
 const MEMORY: u64 = 64 << 20;
 const PREFETCHABLE: u64 = 1 << 30;
-/// The largest windows.
+/// The smallest windows, and the largest.
+const WINDOW_MIN: u64 = 1 << 20;
 const MEMORY_MAX: u64 = 1 << 30;
 const PREFETCHABLE_MAX: u64 = 1 << 40;
 
@@ -127,6 +130,15 @@ impl DomainDocument {
 
 fn options(file: &File, ports: &[Port]) -> Result<DomainOptions, Problem> {
     let (least, good) = needs::buses(ports)?;
+    if let Some(given) = file.buses {
+        let all = (1, u64::from(needs::BUSES_MAX));
+        check("buses", given.into(), all, least.into())?;
+    }
+    if let Some(given) = file.vectors
+        && !(2..=VECTORS_MAX).contains(&given)
+    {
+        return Err(Problem::Vectors(given));
+    }
     let buses = match file.buses {
         Some(given) if u32::from(given) < least => {
             return Err(Problem::Buses {
@@ -137,15 +149,21 @@ fn options(file: &File, ports: &[Port]) -> Result<DomainOptions, Problem> {
         Some(given) => given,
         None => narrow(good.max(BUSES).next_power_of_two()),
     };
-    let window = |window: Window, given: Option<file::Size>, usual: u64, most: u64| {
+    let window = |window: Window, given: Option<Size>, usual: u64, most: u64| {
         let (least, good) = window.bytes(ports);
         let given = given.map(|size| size.0);
         let limit = given.unwrap_or(most);
+        let needed = u64::try_from(least).unwrap_or(u64::MAX);
+        if let Some(given) = given {
+            check(window.name(), given, (WINDOW_MIN, most), needed)?;
+        }
         if least > u128::from(limit) {
+            let enough = needed.checked_next_power_of_two();
             return Err(Problem::Memory {
                 window: window.name(),
-                needed: least,
+                needed,
                 given: limit,
+                enough: enough.filter(|enough| *enough <= most),
             });
         }
         let worked_out = || {
@@ -171,6 +189,26 @@ fn options(file: &File, ports: &[Port]) -> Result<DomainOptions, Problem> {
     // An empty one is refused for its sizes as any is.
     hdv::domain::Domain::new(options)?;
     Ok(options)
+}
+
+/// Checks a size that a description gives: a power of two in a range. What is suggested is the next one that is at least `needed`.
+fn check(
+    key: &'static str,
+    value: u64,
+    (low, high): (u64, u64),
+    needed: u64,
+) -> Result<(), Problem> {
+    if value.is_power_of_two() && (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let suggested = value.max(needed).clamp(low, high).next_power_of_two();
+    Err(Problem::Size {
+        key,
+        value,
+        low,
+        high,
+        suggested,
+    })
 }
 
 /// Of what is at most 256.

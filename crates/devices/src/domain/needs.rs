@@ -4,7 +4,7 @@ use super::error::Problem;
 use super::plan::{Below, Port};
 
 /// All bus numbers.
-const BUSES_MAX: u32 = 256;
+pub(super) const BUSES_MAX: u32 = 256;
 /// What windows of ports consist of.
 const GRANULE: u64 = 1 << 20;
 /// Bus numbers that each slot gets for what may come into it, if there are enough: a switch of seven ports.

@@ -188,6 +188,9 @@ impl Plan {
             (table.switch.is_some(), "switch"),
         ];
         let mut given = given.into_iter().filter(|(is, _)| *is);
+        if table.device.is_some() && !table.functions.is_empty() {
+            return refuse(self, Problem::DeviceAndFunctions);
+        }
         if let (Some((_, one)), Some((_, other))) = (given.next(), given.next()) {
             return refuse(self, Problem::Both(one, other));
         }
@@ -232,13 +235,16 @@ impl Plan {
         functions: &mut [Function],
     ) -> Result<(), DocumentError> {
         functions.sort_by_key(|function| function.number);
-        let has_zero = functions.first().is_none_or(|first| first.number == 0);
+        if let Some(first) = functions.first()
+            && first.number != 0
+        {
+            return Err(self.refuse(name, Problem::NoFunctionZero(first.number)));
+        }
         let twice = functions
             .windows(2)
             .find(|pair| pair[0].number == pair[1].number);
         let beyond = functions.iter().find(|one| one.number >= FUNCTIONS);
-        let wrong = functions.first().filter(|_| !has_zero);
-        if let Some(wrong) = wrong.or(twice.map(|pair| &pair[0])).or(beyond) {
+        if let Some(wrong) = twice.map(|pair| &pair[0]).or(beyond) {
             return Err(self.refuse(name, Problem::FunctionNumber(wrong.number)));
         }
         let pf = functions.iter().find(|one| one.footprint.is_pf);
