@@ -18,8 +18,11 @@ use crate::style::{self, Paint, printable};
 /// button, then its drivers let go.
 const PATIENCE: u64 = 60;
 /// What has the slots of a guest say nothing to it, and what to do about that.
-const NOBODY_LISTENS: &str = "no driver of the guest listens to this slot";
-const LISTEN: &str = "Start QEMU with -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+const NOBODY_LISTENS: &str = "no driver of the guest listens to slots";
+const LISTEN: &str = "To leave slots to the guest, start QEMU with \
+    -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+/// What hosts say then to those who would take something out.
+const NO_DRIVER: &str = "no driver in the guest listens";
 /// How long devices may take to be powered on or torn down, beside that.
 const MORE: Duration = Duration::from_secs(30);
 
@@ -67,7 +70,9 @@ pub(crate) fn plug(args: &PlugArgs) -> Result<(), Failure> {
     let text = match listens {
         _ if !done.told => format!("{text}; no VM has run with it yet"),
         Some(false) => {
-            format!("{text}\n{NOBODY_LISTENS}; it is found at the next rescan or boot. {LISTEN}")
+            format!(
+                "{text}\nnote: {NOBODY_LISTENS}; it is found at the next rescan or boot. {LISTEN}"
+            )
         }
         _ => text,
     };
@@ -102,11 +107,14 @@ pub(crate) fn unplug(args: &UnplugArgs) -> Result<(), Failure> {
     let patience = Duration::from_secs(seconds) + MORE;
     let before = slot(&domain, place);
     let done = progress::during(&message, || domain.call(DETACH, &request, Some(patience)));
-    let done: Detached = done.map_err(|error| match &before {
-        Some(slot) if is_deaf(slot) && !args.surprise => {
-            Failure::from(format!("{error}\n{NOBODY_LISTENS}. {LISTEN}"))
+    let done: Detached = done.map_err(|error| {
+        let is_deaf = before.as_ref().is_some_and(|slot| !slot.hot_plug_interrupt);
+        let error = error.to_string();
+        if is_deaf && error.contains(NO_DRIVER) {
+            format!("{error}\n{LISTEN}")
+        } else {
+            error
         }
-        _ => error,
     })?;
     let was_off = before.is_some_and(|slot| !slot.powered);
     let port = printable(&done.port);
@@ -137,11 +145,6 @@ fn slot(domain: &Found, place: &str) -> Option<SlotNode> {
     let (tree, endpoint) = domain.look().ok()?;
     let domain = Domain::new(domain, tree, endpoint);
     domain.port(place)?.slot.clone()
-}
-
-/// There is a device that has power, and nobody is told what happens to it.
-fn is_deaf(slot: &SlotNode) -> bool {
-    slot.occupied && slot.powered && !slot.hot_plug_interrupt
 }
 
 fn milliseconds(seconds: u64) -> u64 {

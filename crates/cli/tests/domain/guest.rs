@@ -118,7 +118,8 @@ impl Guest {
         Driver { ended, thread }
     }
 
-    fn look_at(&mut self, port: RoutingId) {
+    /// Turns a slot on or off if its button was pressed.
+    pub(super) fn look_at(&mut self, port: RoutingId) {
         let at = self.express(port);
         let status = self.word(port, at + SLOT_STATUS);
         if status & BUTTON_PRESSED == 0 {

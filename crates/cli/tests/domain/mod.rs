@@ -97,6 +97,7 @@ fn a_domain_is_served_beside_a_device_and_drawn_with_who_has_it() {
         ]
     );
     assert_eq!(node(&before, "nic:0")["kind"], "physical-function");
+    assert_eq!(node(&before, "nic:0")["place"], "lab/nic:0");
     assert_eq!(node(&before, "nic:0")["device"], "0x0002");
     assert_eq!(node(&before, "nic:0")["address"], Value::Null);
     assert_eq!(node(&before, "free")["port"]["slot"]["number"], 7);
@@ -182,6 +183,7 @@ fn a_guest_turns_slots_off_and_on_when_the_button_is_pressed() {
     assert_eq!(slot["powered"], false);
     let plugged = place.json(&["plug", "lab/rack-1", "--device", "sensor", "--json"]);
     assert_eq!(plugged["told"], true);
+    assert_eq!(plugged["listens"], true);
     assert_eq!(node(&tree(&place), "rack-1:0")["state"], "started");
     place.stdout(&["plug", "lab/free", "--device", "sriov-sensor,vfs=2"]);
     let text = place.stdout(&["unplug", "lab/rack-2", "--surprise"]);
@@ -196,17 +198,53 @@ fn a_guest_turns_slots_off_and_on_when_the_button_is_pressed() {
     place.stdout(&["unplug", "lab/rack-1:0"]);
 
     // Nobody turns it off in time: it stays.
-    let _guest = driver.end();
+    let mut guest = driver.end();
     let error = place.failure(1, &["unplug", "lab/free", "--timeout", "0"]);
     assert!(
         error.contains("has not turned the slot of \"free\" off within 0"),
         "{error}"
     );
     assert_eq!(node(&tree(&place), "free:0")["kind"], "physical-function");
+    // But it does later, and somebody takes out what is in it then.
+    guest.look_at(ports[2]);
+    let out = place.stdout(&["unplug", "lab/free"]);
+    assert_eq!(
+        out,
+        "the slot of free of lab is empty; it was off already\n"
+    );
     let sensor = ["--device", "sensor", "--timeout", "0"];
     let error = place.failure(1, &[&["plug", "lab/rack-1"], &sensor[..]].concat());
     assert!(error.contains("is in the slot of \"rack-1\""), "{error}");
     assert_eq!(node(&tree(&place), "rack-1:0")["kind"], "function");
+}
+
+#[test]
+fn a_guest_that_listens_to_no_slot_is_told_of() {
+    const REMEDY: &str =
+        "start QEMU with -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off";
+    let place = Place::new();
+    let _serving = serve(&place);
+    let mut guest = Guest::connect(&place, "lab.sock");
+    guest.enumerate();
+    let error = place.failure(1, &["unplug", "lab/rack-1:0"]);
+    assert!(error.contains("no driver in the guest"), "{error}");
+    assert!(error.contains(REMEDY), "{error}");
+    let error = place.failure(1, &["unplug", "lab/quiet"]);
+    assert!(!error.contains(REMEDY), "{error}");
+    let text = place.stdout(&["plug", "lab/free", "--device", "sensor"]);
+    assert!(text.contains("free:0 is in the slot of free"), "{text}");
+    assert!(
+        text.contains("no driver of the guest listens to slots; it is found at the next rescan"),
+        "{text}"
+    );
+    assert!(text.contains(REMEDY), "{text}");
+    let text = place.stdout(&["unplug", "lab/free", "--surprise"]);
+    assert!(text.contains("without a word before"), "{text}");
+    let plugged = place.json(&["plug", "lab/free", "--device", "sensor", "--json"]);
+    assert_eq!(
+        (&plugged["told"], &plugged["listens"]),
+        (&json!(true), &json!(false))
+    );
 }
 
 #[test]
@@ -236,7 +274,34 @@ fn what_goes_wrong_reaches_the_guest() {
         assert_eq!(guest.word(nic, status) & 0xf, bit, "{arguments:?}");
     }
 
+    // Nothing of the guest has enabled reporting.
+    let timeout = ["non-fatal", "--error", "CmpltTO", "--count", "2"];
+    let text = place.stdout(&[&["inject", "lab/nic:0"], &timeout[..]].concat());
+    let expected = "completion-timeout 2 times at nic:0 of lab: recorded, not reported";
+    assert!(text.starts_with(expected), "{text}");
+    let done = place.json(&[&["inject", "--json", "lab/nic:0"], &timeout[..]].concat());
+    assert_eq!(done["fault"], "non-fatal");
+    assert_eq!(done["error"], "completion-timeout");
+    assert_eq!(done["count"], 2);
+    assert_eq!(done["reported"], false);
+    let reads = ["config-failure", "--count", "0"];
+    let done = place.json(&[&["inject", "--json", "lab/nic:0"], &reads[..]].concat());
+    assert_eq!(done["fault"], "config-failure");
+    assert_eq!((&done["error"], &done["count"]), (&Value::Null, &json!(0)));
+    for vf in ["nic:0/vf1", "01.0/00.0/vf1", "nic:0 VF 1"] {
+        let error = place.failure(1, &["inject", &format!("lab/{vf}"), "correctable"]);
+        let pf = vf.trim_end_matches("/vf1").trim_end_matches(" VF 1");
+        let expected = format!("name its physical function, lab/{pf}\n");
+        assert!(error.ends_with(&expected), "{error}");
+    }
+
     let done = place.json(&["inject", "--json", "lab/nic:0", "link-down"]);
+    assert_eq!(done["fault"], "link-down");
+    assert_eq!(
+        (&done["error"], &done["count"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert_eq!(done["reported"], true);
     assert_eq!(done["place"], "nic");
     assert_eq!(done["is_above"], true);
     assert_eq!(guest.word(nic, 0), 0xffff);
@@ -278,6 +343,14 @@ fn what_cannot_be_done_is_told_with_its_remedy() {
         (
             &["plug", "lab/quiet", "--device", "sensor"],
             "the slot of \"quiet\" is taken",
+        ),
+        (
+            &["plug", "lab/free", "--device", "sensor", "--config", "x"],
+            "--config x is not of the form KEY=VALUE",
+        ),
+        (
+            &["plug", "lab/free", "--device", "sensr"],
+            "did you mean \"sensor\"?",
         ),
         (
             &["plug", "lab/nic", "--device", "sensor"],
@@ -404,6 +477,12 @@ fn domains_of_one_host_are_apart_and_those_of_two_are_told_apart() {
     place.stdout(&["plug", &at, "--device", "sensor"]);
     assert_eq!(occupied(&names[0]), false);
     assert_eq!(occupied(&names[1]), true);
+    // However the process is said, and as JSON has it.
+    let shown = place.json(&["tree", "--json", &format!("{}:lab", second.pid())]);
+    assert_eq!(node(&shown, "free")["place"], at);
+    let error = place.failure(1, &["inject", "1:lab/free", "link-up"]);
+    assert!(error.contains("no domain \"1:lab\""), "{error}");
+    assert!(names.iter().all(|name| error.contains(name)), "{error}");
     let all = place.json(&["tree", "--json"]);
     assert_eq!(all["domains"].as_array().unwrap().len(), 3);
 }
