@@ -279,8 +279,8 @@ PFs whose VFs the guest enables. A file describes it in a few lines:
   name = \"rack\"
   switch = { count = 8, slot = true, device = \"sensor\" }
 It is called as the file is, here lab, or as name = \"...\" at its beginning says.
-Linux for x86-64 enumerates it (its vmd driver); for native hot plug and error
-reporting in it QEMU's q35 also needs
+Linux for x86-64 enumerates it (its vmd driver), and reports errors in it; for
+slots in it QEMU's q35 also needs
   -global ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off
 
 A configuration file:

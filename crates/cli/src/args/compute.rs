@@ -149,7 +149,9 @@ the guest finds it. Before the start of the VM it is only configured.
 An argument with a '/' is a place in a domain (`hdv tree`), unless there is a
 compute system of that id: one of OpenHDV's devices goes into the slot of that
 port, the slot's attention button is pressed if it has one, and the guest turns
-it on.")]
+it on. This ends when the slot is on, and the guest finds the device a moment
+later, up to a second. A slot without a button, or one that the guest has left
+on, is on at once.")]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["device", "class"])))]
 pub(crate) struct PlugArgs {
     /// Id of a compute system, or place in a domain
@@ -170,7 +172,7 @@ pub(crate) struct PlugArgs {
     /// Its device host is a restricted one, behind a broker
     #[arg(long, requires = "class")]
     pub(crate) restricted: bool,
-    /// How long the guest may take to turn a slot of a domain on
+    /// How long the guest may take to turn a slot of a domain on (60 unless given)
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=SLOT_PATIENCE_MAX))]
     pub(crate) timeout: Option<u64>,
     #[command(flatten)]
@@ -202,7 +204,7 @@ pub(crate) struct UnplugArgs {
     /// Pull it out of its slot in a domain without asking the guest
     #[arg(long)]
     pub(crate) surprise: bool,
-    /// How long the guest may take to turn a slot of a domain off
+    /// How long the guest may take to turn a slot of a domain off (60 unless given)
     #[arg(long, value_name = "SECONDS", conflicts_with = "surprise",
           value_parser = clap::value_parser!(u64).range(..=SLOT_PATIENCE_MAX))]
     pub(crate) timeout: Option<u64>,

@@ -20,7 +20,9 @@ enabled: memory, bus mastering, interrupts.
 
 A place in a domain is the domain's name, '/', and a name or the way there by
 device and function numbers: lab/rack-3, lab/01.0/00.0/02.0. Where several hosts
-have a domain of that name, the process stands before it: 1234:lab/rack-3.")]
+have a domain of that name, the process stands before it: 1234/lab/rack-3. JSON
+has places as they can be typed. A picture that does not fit the terminal of
+--watch has the VFs of a PF in one line.")]
 pub(crate) struct TreeArgs {
     /// Domain; all there are without one
     #[arg(value_name = "DOMAIN")]
@@ -70,9 +72,16 @@ Examples:
 
 Errors are detected by the function or port at the place, and climb to the root
 port, whose interrupt tells the guest (AER), as far as the guest has enabled
-that. Their names are those of the PCI Express specification; those of
-aer-inject (BAD_TLP) and of lspci (BadTLP) are known too. What a port is meant
-for happens to the port above if the place is a function.
+that: an error that it masks, or for which it has reporting off, is recorded
+only, and this says so. Their names are those of the PCI Express specification;
+those of aer-inject (BAD_TLP) and of lspci (BadTLP) are known too. What a port
+is meant for happens to the port above if the place is a function. Nothing can
+be injected into a virtual function: name its PF.
+
+After a fatal error Linux leaves the function with reporting off until it is
+removed and found again (rescan). A link that comes up after the guest has given
+up on it needs `hdv unplug` and `hdv plug`. A surprise removal below a port
+without a slot is told to nobody, and nothing brings the device back.
 
 `hdv tree` shows places.")]
 pub(crate) struct InjectArgs {
@@ -82,10 +91,10 @@ pub(crate) struct InjectArgs {
     /// What goes wrong
     #[arg(value_name = "FAULT")]
     pub(crate) fault: FaultKind,
-    /// Which error
+    /// Which error, by name (see FAULT for those without it)
     #[arg(long, value_name = "NAME")]
     pub(crate) error: Option<String>,
-    /// How many errors, or config reads; 0 config reads end that
+    /// How many errors, or config reads (1 unless given); 0 config reads end that
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u32>,
     #[command(flatten)]
