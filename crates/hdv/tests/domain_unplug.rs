@@ -112,7 +112,7 @@ fn who_unplugs_what_is_being_unplugged_presses_no_button() {
     found(&mut bench);
     let slot = listen_to(&mut bench, id(0, 1, 0), 3);
     std::thread::scope(|scope| {
-        let first = scope.spawn(|| domain.unplug(port, Duration::MAX).unwrap());
+        let first = scope.spawn(|| domain.unplug(port, PATIENCE).unwrap());
         assert_eq!(bench.wait_interrupt(3, PATIENCE), 1);
         bench.write(CONFIG, slot + 2, 1_u16);
         for _ in 0..2 {
