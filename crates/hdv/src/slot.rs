@@ -361,11 +361,12 @@ impl Slot {
         let mut function = self.lock();
         self.stop_locked(&mut function);
         self.in_use.store(false, Ordering::SeqCst);
-        self.has_client.store(false, Ordering::SeqCst);
         self.memory.clear();
         self.mmio.client_left();
         self.interrupts.disconnect(InterruptKind::Msi);
         self.interrupts.disconnect(InterruptKind::MsiX);
+        // Until then what it had, sections that it mapped too, was still its own.
+        self.has_client.store(false, Ordering::SeqCst);
         self.call(&mut function, "reset", |function| {
             function.reset(ResetScope::Function);
         });

@@ -161,7 +161,8 @@ impl Served {
 
     fn leave(&self, client: Client) {
         drop(client);
-        wait_for("departure", || self.client().is_none());
+        let instance = self.host.instance(self.id).expect("it is served");
+        wait_for("departure", || !instance.has_client());
     }
 }
 
