@@ -3,8 +3,8 @@
 use hdv::domain::DomainError;
 use hdv_sriov::PfError;
 
+use super::file::BUSES_MAX;
 use super::file::Size;
-use super::needs::BUSES_MAX;
 use crate::catalog::{CreateError, NoSuchKind};
 
 /// The description of a domain is wrong.

@@ -131,7 +131,7 @@ impl DomainDocument {
 fn options(file: &File, ports: &[Port]) -> Result<DomainOptions, Problem> {
     let (least, good) = needs::buses(ports)?;
     if let Some(given) = file.buses {
-        let all = (1, u64::from(needs::BUSES_MAX));
+        let all = (1, u64::from(file::BUSES_MAX));
         check("buses", given.into(), all, least.into())?;
     }
     if let Some(given) = file.vectors

@@ -1,10 +1,9 @@
 //! How large a domain has to be for what is described: buses, windows, vectors.
 
 use super::error::Problem;
+use super::file::BUSES_MAX;
 use super::plan::{Below, Port};
 
-/// All bus numbers.
-pub(super) const BUSES_MAX: u32 = 256;
 /// What windows of ports consist of.
 const GRANULE: u64 = 1 << 20;
 /// Bus numbers that each slot gets for what may come into it, if there are enough: a switch of seven ports.
