@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use hdv::domain::{MEMORY_BASE, PREFETCHABLE_BASE};
+use hdv::domain::{MEMORY_BASE, PREFETCHABLE_BASE, TABLES_SIZE};
 use hdv::pci::RoutingId;
 use hdv::pci::enumerate::{ConfigBus, Enumeration, HotPlugReserve, Resources, enumerate};
 use hdv_vfio_user::client::Client;
@@ -15,8 +15,6 @@ use crate::support::{GENEROUS, Place};
 
 /// The region of the endpoint's window onto config space.
 const CONFIG: u32 = 0;
-/// Bytes that the endpoint keeps of its window for prefetchable BARs.
-const TABLES: u64 = 0x2000;
 
 /// Offsets in a port's PCI Express capability, and bits there (7.5.3.10, 7.5.3.11).
 const SLOT_CONTROL: u16 = 0x18;
@@ -62,7 +60,9 @@ impl Guest {
         let resources = Resources {
             buses: 0..=u8::try_from((config >> 20) - 1).unwrap(),
             memory: MEMORY_BASE..=MEMORY_BASE + memory - 1,
-            prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + prefetchable - 1),
+            prefetchable: Some(
+                PREFETCHABLE_BASE + TABLES_SIZE..=PREFETCHABLE_BASE + prefetchable - 1,
+            ),
             hot_plug: HotPlugReserve::default(),
         };
         enumerate(self, &resources).unwrap()

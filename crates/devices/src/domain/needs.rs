@@ -1,5 +1,7 @@
 //! How large a domain has to be for what is described: buses, windows, vectors.
 
+use hdv::domain::TABLES_SIZE;
+
 use super::error::Problem;
 use super::file::BUSES_MAX;
 use super::plan::{Below, Port};
@@ -10,8 +12,6 @@ const GRANULE: u64 = 1 << 20;
 const SPARE_BUSES: u32 = 8;
 /// Bytes of each window that Linux gives each slot at least.
 const SPARE_WINDOW: u128 = 2 << 20;
-/// What the endpoint keeps of the beginning of its window for prefetchable BARs.
-const TABLES: u128 = 0x2000;
 
 /// How many buses are needed at least, and how many are good to have: with some for each slot.
 pub(super) fn buses(ports: &[Port]) -> Result<(u32, u32), Problem> {
@@ -87,7 +87,7 @@ impl Window {
         };
         let tables = match self {
             Self::Memory => 0,
-            Self::Prefetchable => TABLES,
+            Self::Prefetchable => TABLES_SIZE.into(),
         };
         (with(false) + tables, with(true) + tables)
     }

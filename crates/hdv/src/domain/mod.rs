@@ -68,7 +68,7 @@ pub use names::is_name;
 pub use options::DomainOptions;
 pub use position::Position;
 pub use tree::{IndicatorState, InterruptMode, NodeKind, PortNode, SlotNode, SriovNode, TreeNode};
-pub use vmd::{MEMORY_BASE, PREFETCHABLE_BASE};
+pub use vmd::{MEMORY_BASE, PREFETCHABLE_BASE, TABLES_SIZE};
 
 /// The number of a domain's root bus: its driver numbers buses from 0.
 const ROOT_BUS: u8 = 0;

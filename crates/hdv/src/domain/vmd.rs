@@ -21,8 +21,9 @@ pub const MEMORY_BASE: u64 = 0x8000_0000;
 /// The same of the window for prefetchable BARs (BAR 4); its first 8 KiB are the endpoint's MSI-X structures.
 pub const PREFETCHABLE_BASE: u64 = 0x100_0000_0000;
 
-/// The driver leaves the beginning of MEMBAR2 to the MSI-X structures, so many bytes.
-pub(super) const TABLES_SIZE: u64 = 0x2000;
+/// How many bytes from [`PREFETCHABLE_BASE`] on are the endpoint's MSI-X structures, which nothing inside can have: the driver
+/// leaves them out of what it gives to functions.
+pub const TABLES_SIZE: u64 = 0x2000;
 const TABLE: u32 = 0;
 const PENDING: u32 = 0x1000;
 

@@ -90,6 +90,11 @@ impl Machine {
         }
     }
 
+    /// How many ports and functions the domain says there are.
+    pub(crate) fn walked(&self) -> usize {
+        self.domain.walk().len()
+    }
+
     pub(crate) fn build(&mut self, shapes: &[OnRoot]) {
         for (device, shape) in (0_u8..).zip(shapes) {
             match shape {

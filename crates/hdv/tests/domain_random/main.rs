@@ -150,6 +150,7 @@ fn check(machine: &Machine, bench: &mut TestBench) {
     let found = enumerate(&mut bus, &resources).expect("it fits");
     let mut expected = BTreeMap::new();
     routes(bench, 0, &machine.on_root, &mut expected);
+    assert_eq!(machine.walked(), expected.len());
     check_config(bench, &expected);
     let ranges = ranges(&found, &expected);
     check_memory(bench, &ranges, &machine.written);

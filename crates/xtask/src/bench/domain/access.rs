@@ -1,7 +1,7 @@
 //! A 4-byte write and read of a register at our client end: of a function inside a domain, with nothing beside it or with 255
 //! others, and of the same function on a socket of its own.
 
-use hdv::domain::{MEMORY_BASE, PREFETCHABLE_BASE};
+use hdv::domain::{MEMORY_BASE, PREFETCHABLE_BASE, TABLES_SIZE};
 use hdv::pci::RoutingId;
 use hdv::pci::enumerate::{ConfigBus, Enumeration, HotPlugReserve, Resources, enumerate};
 use hdv_vfio_user::client::{Client, ClientOptions};
@@ -168,11 +168,10 @@ impl ConfigBus for Window<'_> {
 
 /// Finds and places the functions of a domain, as a guest's software does it.
 fn find(client: &mut Client) -> Result<Enumeration, BenchError> {
-    const TABLES: u64 = 0x2000;
     let resources = Resources {
         buses: 0..=0,
         memory: MEMORY_BASE..=MEMORY_BASE + (MEMORY_SIZE - 1),
-        prefetchable: Some(PREFETCHABLE_BASE + TABLES..=PREFETCHABLE_BASE + (MEMORY_SIZE - 1)),
+        prefetchable: Some(PREFETCHABLE_BASE + TABLES_SIZE..=PREFETCHABLE_BASE + (MEMORY_SIZE - 1)),
         hot_plug: HotPlugReserve::NONE,
     };
     let mut window = Window {
